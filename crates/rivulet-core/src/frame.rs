@@ -1,0 +1,176 @@
+//! A frame: an update encoded once per node as SSE bytes, shared by all its subscribers.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{Position, Update};
+
+/// An update as it goes on the wire. Cloning shares the bytes.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// Where the update stands.
+    pub position: Position,
+    /// The SSE event, blank line included.
+    pub bytes: Bytes,
+}
+
+impl Frame {
+    /// Encodes an update as an SSE event (WHATWG HTML, 9.2.5): `event`, `retry`, `id`, then one `data` line per line of
+    /// the content. Lines end at CRLF, CR or LF. Exactly one space follows each colon, so that leading spaces survive.
+    pub fn encode(position: Position, update: &Update) -> Self {
+        // id, colons and line ends; each line of data costs 7 bytes more, and most updates have one.
+        let mut out = BytesMut::with_capacity(update.data.len() + 64);
+        if let Some(event_type) = &update.event_type {
+            put_field(&mut out, b"event", event_type.as_str().as_bytes());
+        }
+        if let Some(retry_ms) = update.retry_ms {
+            put_field(&mut out, b"retry", retry_ms.to_string().as_bytes());
+        }
+        match &update.id {
+            Some(id) => put_field(&mut out, b"id", id.as_str().as_bytes()),
+            None => put_field(&mut out, b"id", crate::cursor::position_id(position).as_bytes()),
+        }
+        for line in Lines(Some(&update.data)) {
+            put_field(&mut out, b"data", line);
+        }
+        out.put_u8(b'\n');
+        Self { position, bytes: out.freeze() }
+    }
+
+    /// The heartbeat of an idle connection: a block with only an id. It moves the client's last event id to `position`
+    /// without firing an event (WHATWG HTML, 9.2.6: with an empty data buffer nothing is dispatched).
+    pub fn cursor_heartbeat(position: Position) -> Bytes {
+        Bytes::from(format!("id: #{position}\n\n"))
+    }
+}
+
+fn put_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 3);
+    out.put_slice(name);
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_u8(b'\n');
+}
+
+/// The lines of a text, split at CRLF, CR and LF. `n` line ends make `n + 1` lines.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        let Some(end) = rest.iter().position(|b| matches!(b, b'\r' | b'\n')) else {
+            self.0 = None;
+            return Some(rest);
+        };
+        let terminator_len = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+        self.0 = Some(&rest[end + terminator_len..]);
+        Some(&rest[..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{option, prelude::*};
+    use russe::{Decoder, Event, Message};
+    use tokio_util::codec::Decoder as _;
+
+    use super::*;
+    use crate::{EventId, EventType, Topic};
+
+    fn update(data: &str) -> Update {
+        Update {
+            topics: [Topic::parse("topic").unwrap()].into_iter().collect(),
+            data: Bytes::copy_from_slice(data.as_bytes()),
+            private: false,
+            id: None,
+            event_type: None,
+            retry_ms: None,
+        }
+    }
+
+    /// What an independent parser makes of a stream.
+    fn decode(stream: &[u8]) -> Vec<Event> {
+        let (mut decoder, mut bytes) = (Decoder::default(), BytesMut::from(stream));
+        let events = std::iter::from_fn(|| decoder.decode(&mut bytes).unwrap()).collect();
+        assert!(bytes.is_empty(), "left over: {bytes:?}");
+        events
+    }
+
+    fn decode_one(frame: &Frame) -> Message {
+        match &decode(&frame.bytes)[..] {
+            [Event::Message(message)] => message.clone(),
+            events => panic!("not one message: {events:?}"),
+        }
+    }
+
+    #[test]
+    fn a_frame_has_the_documented_bytes() {
+        let check = |update: &Update, expected: &str| {
+            let frame = Frame::encode(Position::from_micros(7), update);
+            assert_eq!(std::str::from_utf8(&frame.bytes).unwrap(), expected);
+        };
+        check(&update("hello"), "id: #7\ndata: hello\n\n");
+        check(&update("a\r\nb\rc\nd"), "id: #7\ndata: a\ndata: b\ndata: c\ndata: d\n\n");
+        // A client shall see a line end at the end, a space at the beginning, and an update that is empty.
+        check(&update("a\n"), "id: #7\ndata: a\ndata: \n\n");
+        check(&update("\n\r"), "id: #7\ndata: \ndata: \ndata: \n\n");
+        check(&update("  a"), "id: #7\ndata:   a\n\n");
+        check(&update(""), "id: #7\ndata: \n\n");
+        check(&update("data: x\n\nid: 9"), "id: #7\ndata: data: x\ndata: \ndata: id: 9\n\n");
+        let full = Update {
+            id: Some(EventId::parse("urn:uuid:1").unwrap()),
+            event_type: Some(EventType::parse("added").unwrap()),
+            retry_ms: Some(0),
+            ..update("{}")
+        };
+        check(&full, "event: added\nretry: 0\nid: urn:uuid:1\ndata: {}\n\n");
+    }
+
+    #[test]
+    fn a_heartbeat_moves_the_cursor_and_has_no_data() {
+        assert_eq!(&Frame::cursor_heartbeat(Position::from_micros(7))[..], b"id: #7\n\n");
+    }
+
+    proptest! {
+        #[test]
+        fn what_goes_in_comes_out(
+            data in "([\r\n\u{0}\u{FEFF}a: é]|\\PC){0,60}",
+            id in option::of("[^#]\\PC{0,20}"),
+            event_type in option::of("\\PC{1,20}"),
+            retry_ms: Option<u64>,
+            micros in 0..=Position::MAX.as_micros(),
+        ) {
+            let update = Update {
+                id: id.and_then(|id| EventId::parse(&id).ok()),
+                event_type: event_type.and_then(|event_type| EventType::parse(&event_type).ok()),
+                retry_ms,
+                ..update(&data)
+            };
+            let position = Position::from_micros(micros);
+            let message = decode_one(&Frame::encode(position, &update));
+            prop_assert_eq!(&*message.data, data.replace("\r\n", "\n").replace('\r', "\n"));
+            let expected_id = update.id.map_or(format!("#{micros}"), |id| id.as_str().to_owned());
+            prop_assert_eq!(message.id.as_deref(), Some(&*expected_id));
+            prop_assert_eq!(message.event.as_deref(), update.event_type.as_ref().map(EventType::as_str));
+            prop_assert_eq!(message.retry.map(|retry| retry.as_millis()), retry_ms.map(u128::from));
+        }
+
+        #[test]
+        fn frames_stand_alone_in_a_stream(datas in prop::collection::vec("[\r\na]{0,8}", 1..5)) {
+            // The comment that opens every stream, then frames with heartbeats between them.
+            let mut stream = b":\n".to_vec();
+            for data in &datas {
+                stream.extend_from_slice(&Frame::encode(Position::ZERO, &update(data)).bytes);
+                stream.extend_from_slice(b":\n\n");
+            }
+            let messages = decode(&stream).into_iter().filter_map(|event| match event {
+                Event::Message(message) => Some(message.data.to_string()),
+                _ => None,
+            });
+            let expected: Vec<_> =
+                datas.iter().map(|data| data.replace("\r\n", "\n").replace('\r', "\n")).collect();
+            prop_assert_eq!(messages.collect::<Vec<_>>(), expected);
+        }
+    }
+}
