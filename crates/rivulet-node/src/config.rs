@@ -1,0 +1,56 @@
+//! What a node is told when it starts, and the limits that nobody needs to change, each with its reason.
+
+use std::time::Duration;
+
+/// Workers are named by a bit in a 64-bit set, so that routing an update costs one lookup per topic.
+pub const WORKERS_MAX: usize = 64;
+/// Subscribers that are served before new input is taken: at ~5 µs a write, a slice lasts a third of a millisecond,
+/// and what arrived meanwhile joins the pending frames of all who were not served yet.
+pub(crate) const SLICE_LEN: usize = 64;
+/// Events that may wait between the pump and one worker; beyond, the pump waits, and the feed behind it.
+pub(crate) const INBOX_LEN_MAX: usize = 1024;
+/// Events that a worker takes at once, between two slices.
+pub(crate) const INTAKE_LEN_MAX: usize = 256;
+/// Frames that one ring keeps for subscribers that are behind. Older ones are read from the log.
+pub(crate) const RING_LEN_MAX: usize = 1024;
+/// Bytes that one ring keeps for subscribers that are behind (a single larger frame is kept alone).
+pub(crate) const RING_BYTES_MAX: usize = 1 << 20;
+/// Bytes in all rings of a worker: 64 slow readers of 64 topics must not hold more than one of them may.
+pub(crate) const RINGS_BYTES_MAX: usize = 64 << 20;
+/// Bytes that one `writev` takes: more only fills the kernel's buffer for a reader that may be gone.
+pub(crate) const WRITE_BYTES_MAX: usize = 16 << 10;
+/// Frames that one `writev` takes.
+pub(crate) const WRITE_FRAMES_MAX: usize = 64;
+/// Writes in a row to one subscriber before others get their turn.
+pub(crate) const WRITES_IN_A_ROW_MAX: usize = 4;
+/// Updates that a replay reads at once; a subscriber that replays holds one such page at most.
+pub(crate) const PAGE_LEN: usize = 64;
+/// Attempts to read a page before the stream is ended with `replay_failed`.
+pub(crate) const REPLAY_ATTEMPTS_MAX: u32 = 4;
+
+/// How a node behaves.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// A connection that carried nothing for this long gets a heartbeat. `None`: never.
+    pub heartbeat: Option<Duration>,
+    /// Every connection is ended at a random 80–100 % of this, so that clients spread over nodes again. `None`: never.
+    pub lifetime: Option<Duration>,
+    /// A connection that takes nothing for this long, while something is to be written, is ended as stalled.
+    pub write_deadline: Duration,
+    /// Connections on this node; one more is refused.
+    pub connections_max: usize,
+    /// Pages of the log that this node reads at the same time for replays.
+    pub replay_reads_max: usize,
+}
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat: Some(Duration::from_secs(15)),
+            lifetime: Some(Duration::from_secs(600)),
+            write_deadline: Duration::from_secs(20),
+            connections_max: 100_000,
+            replay_reads_max: 64,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What the rules use to look at a transport: updates that are easy to make, and a feed that is read with a deadline.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use rivulet_core::{EventId, Matcher, Position, Topic, Update};
+
+use super::Member;
+use crate::{Appended, FeedEvent, Interest, Page, Selection, Transport};
+
+/// How long a rule waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) fn topic(name: &str) -> Topic {
+    Topic::parse(name).expect("the rules' topics are valid")
+}
+
+pub(super) fn interest(name: &str) -> Interest {
+    Interest::Topic(topic(name))
+}
+
+pub(super) fn topics(names: &[&str]) -> Selection {
+    Selection::Topics(names.iter().map(|name| topic(name)).collect())
+}
+
+pub(super) fn matching(names: &[&str]) -> Selection {
+    Selection::Matching(names.iter().map(|name| Matcher::exact(name).expect("a valid matcher")).collect())
+}
+
+pub(super) fn update(names: &[&str], data: &str) -> Update {
+    Update {
+        topics: names.iter().map(|name| topic(name)).collect(),
+        data: Bytes::copy_from_slice(data.as_bytes()),
+        private: false,
+        id: None,
+        event_type: None,
+        retry_ms: None,
+    }
+}
+
+pub(super) fn id(text: &str) -> EventId {
+    EventId::parse(text).expect("the rules' ids are valid")
+}
+
+pub(super) fn data(appended: &Appended) -> String {
+    String::from_utf8_lossy(&appended.update.data).into_owned()
+}
+
+pub(super) fn all_data(page: &Page) -> Vec<String> {
+    page.entries.iter().map(|entry| data(entry)).collect()
+}
+
+pub(super) async fn append(transport: &Arc<dyn Transport>, names: &[&str], data: &str) -> Position {
+    append_update(transport, update(names, data)).await
+}
+
+/// Appends until it works: a rule that breaks the transport may find it away for a moment.
+pub(super) async fn append_update(transport: &Arc<dyn Transport>, update: Update) -> Position {
+    let appended = async {
+        loop {
+            match transport.append(update.clone()).await {
+                Ok(position) => break position,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, appended).await.expect("an append must work in the end")
+}
+
+pub(super) async fn read(
+    transport: &Arc<dyn Transport>,
+    selection: &Selection,
+    after: Position,
+    len_max: usize,
+) -> Page {
+    let page = transport.read(selection, after, len_max).await.expect("a read must work");
+    assert!(page.entries.len() <= len_max, "a page has at most the asked length");
+    assert!(page.through >= after, "a page never goes back");
+    let mut last = after;
+    for entry in &page.entries {
+        assert!(entry.position > last && entry.position <= page.through, "a page is in order and within its end");
+        last = entry.position;
+    }
+    page
+}
+
+/// Reads to the end of the log, in pages.
+pub(super) async fn read_all(
+    transport: &Arc<dyn Transport>,
+    selection: &Selection,
+    mut after: Position,
+    len_max: usize,
+) -> Vec<Arc<Appended>> {
+    let mut entries = Vec::new();
+    loop {
+        let page = read(transport, selection, after, len_max).await;
+        assert!(page.complete, "nothing was discarded after {after}");
+        assert!(page.through > after || !page.more, "a page that is not the last one gets on");
+        after = page.through;
+        entries.extend(page.entries);
+        if !page.more {
+            return entries;
+        }
+    }
+}
+
+/// Waits until a condition holds.
+pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
+    let held = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, held).await.is_ok(), "{what}");
+}
+
+impl Member {
+    /// Retains an interest and waits for its confirmation.
+    pub(super) async fn subscribe(&self, interest: &Interest) -> Position {
+        self.transport.retain(interest);
+        self.transport.confirmed(interest).await.expect("an interest must be confirmed")
+    }
+
+    /// The next event; none once the patience ends.
+    pub(super) async fn event(&mut self) -> FeedEvent {
+        let event = tokio::time::timeout(PATIENCE, self.feed.recv()).await;
+        event.expect("an event must come").expect("the feed must not end")
+    }
+
+    /// The next updates that touch a topic, in the feed's order, which is checked for all events on the way.
+    pub(super) async fn updates(&mut self, name: &str, len: usize) -> Vec<Arc<Appended>> {
+        let topic = topic(name);
+        let mut updates = Vec::with_capacity(len);
+        let mut last = Position::ZERO;
+        while updates.len() < len {
+            match self.event().await {
+                FeedEvent::Verified(position) => {
+                    assert!(position >= last, "verified {position} after {last}");
+                    last = position;
+                }
+                FeedEvent::Update(appended) => {
+                    assert!(appended.position > last, "{} after {last}", appended.position);
+                    last = appended.position;
+                    if appended.update.topics.contains(&topic) {
+                        updates.push(appended);
+                    }
+                }
+            }
+        }
+        updates
+    }
+}

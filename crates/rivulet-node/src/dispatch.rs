@@ -1,0 +1,306 @@
+//! Dispatch: from a delivery to the sockets, in slices.
+//!
+//! A push marks the source as dirty. A slice looks at some members of the first dirty source; then input is taken, and
+//! the next dirty source has its turn. What arrived meanwhile joins the pending frames of all who were not served yet:
+//! the busier the node, the more updates travel in one write, and no topic starves another.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rivulet_core::Position;
+use smallvec::SmallVec;
+
+use crate::{
+    CloseReason,
+    config::{RINGS_BYTES_MAX, SLICE_LEN, WRITES_IN_A_ROW_MAX},
+    delivery::Delivery,
+    replay::{Replay, selection},
+    seat::{Batch, Phase, Seat, Wrote},
+    seats::{Behind, Seats, narrow},
+    source::Source,
+    stats::{WorkerStats, count},
+};
+
+/// Which sources have members to look at.
+#[derive(Debug, Default)]
+pub(crate) struct Passes {
+    pub(crate) dirty: VecDeque<u32>,
+    /// Sources with so much to write that no input is taken until a pass has ended.
+    pub(crate) congested: usize,
+    /// Seats whose turn ended before they had everything.
+    pub(crate) unfinished: Vec<(usize, u32)>,
+}
+
+/// What is to be done with a seat after one write.
+enum Next {
+    /// It has everything.
+    Level,
+    /// It has more to take.
+    Again,
+    /// It is woken by its socket, or by a page that is being read.
+    Wait,
+    /// What it needs is only in the log.
+    ReadLog,
+    /// Its connection is broken.
+    End,
+}
+
+impl Seats {
+    /// Pushes a delivery on the rings of all sources that it matches.
+    pub(crate) fn deliver(&mut self, delivery: &Arc<Delivery>) {
+        for topic in &delivery.topics {
+            if let Some(key) = self.by_topic.get(topic) {
+                self.push(*key, delivery);
+            }
+        }
+        for pattern in &delivery.patterns {
+            if let Some(key) = self.by_pattern.get(pattern) {
+                self.push(*key, delivery);
+            }
+        }
+        if self.ring_bytes > RINGS_BYTES_MAX {
+            self.relieve_rings();
+        }
+    }
+
+    fn push(&mut self, key: u32, delivery: &Arc<Delivery>) {
+        let source = &mut self.sources[key as usize];
+        let bytes_before = source.ring.bytes();
+        if !source.ring.push(delivery) {
+            return;
+        }
+        self.ring_bytes = self.ring_bytes + source.ring.bytes() - bytes_before;
+        source.start_round(delivery.frame.bytes.len());
+        if !source.queued {
+            source.queued = true;
+            self.passes.dirty.push_back(key);
+        }
+        if !source.congested && source.is_full() {
+            source.congested = true;
+            self.passes.congested += 1;
+        }
+    }
+
+    /// All rings together have become too large: those that are kept only for subscribers behind are emptied, and
+    /// these read the log instead.
+    fn relieve_rings(&mut self) {
+        for (_, source) in &mut self.sources {
+            if source.remaining == 0 {
+                self.ring_bytes -= source.ring.bytes();
+                source.ring.clear();
+            }
+        }
+    }
+
+    /// Serves some subscribers. Answers whether there are more to serve.
+    pub(crate) fn slice(&mut self) -> bool {
+        let mut budget = SLICE_LEN;
+        while budget > 0 {
+            let Some(&key) = self.passes.dirty.front() else { return false };
+            while budget > 0 {
+                let Some(member) = self.sources.get_mut(key as usize).and_then(Source::next_member) else {
+                    break;
+                };
+                budget -= 1;
+                if !self.seats[member].behind {
+                    self.serve(member);
+                }
+            }
+            self.passes.dirty.pop_front();
+            match self.sources.get_mut(key as usize) {
+                Some(source) if source.remaining > 0 => self.passes.dirty.push_back(key),
+                Some(_) => self.end_pass(key),
+                None => {}
+            }
+        }
+        !self.passes.dirty.is_empty()
+    }
+
+    fn end_pass(&mut self, key: u32) {
+        let source = &mut self.sources[key as usize];
+        source.queued = false;
+        source.end_round();
+        if std::mem::take(&mut source.congested) {
+            self.passes.congested -= 1;
+        }
+        if source.is_settled() {
+            self.ring_bytes -= source.ring.bytes();
+            source.ring.clear();
+        }
+    }
+
+    /// Writes to a seat what it has still to take, as far as the socket takes it and its turn lasts.
+    pub(crate) fn serve(&mut self, key: usize) {
+        for _ in 0..WRITES_IN_A_ROW_MAX {
+            match self.write_some(key) {
+                Next::Again => {}
+                Next::Level => return self.set_behind(key, Behind::No),
+                Next::Wait => return self.set_behind(key, Behind::Yes),
+                Next::ReadLog => {
+                    self.reads_wanted.push((key, self.seats[key].serial));
+                    return self.set_behind(key, Behind::Yes);
+                }
+                Next::End => return self.end(key, CloseReason::ClientGone),
+            }
+        }
+        self.passes.unfinished.push((key, self.seats[key].serial));
+        self.set_behind(key, Behind::Yes);
+    }
+
+    fn write_some(&mut self, key: usize) -> Next {
+        let Self { seats, sources, stats, wheel, .. } = self;
+        let seat = &mut seats[key];
+        match std::mem::replace(&mut seat.phase, Phase::Live) {
+            Phase::Reserved => {
+                seat.phase = Phase::Reserved;
+                Next::Wait
+            }
+            Phase::Replaying(replay) => write_replay(seat, sources, replay, stats, wheel.now()),
+            Phase::Live => {
+                let Some(batch) = gather(seat, sources) else {
+                    let matchers = seat.memberships.iter().map(|m| &sources[m.source as usize].matcher);
+                    let replay = Replay::starting_after(seat.cursor, selection(matchers));
+                    seat.phase = Phase::Replaying(Box::new(replay));
+                    count(&stats.replays, 1);
+                    return Next::Again;
+                };
+                let full = batch.is_full();
+                match write(seat, &batch, stats, wheel.now()) {
+                    Wrote::All if full => Next::Again,
+                    Wrote::All => Next::Level,
+                    Wrote::Part => Next::Again,
+                    Wrote::Blocked => Next::Wait,
+                    Wrote::Gone => Next::End,
+                }
+            }
+        }
+    }
+}
+
+/// One write of a replaying seat; decides whether it has reached the rings.
+fn write_replay(
+    seat: &mut Seat,
+    sources: &slab::Slab<Source>,
+    mut replay: Box<Replay>,
+    stats: &WorkerStats,
+    now: crate::wheel::Tick,
+) -> Next {
+    let mut batch = Batch::starting_after(seat.cursor);
+    for delivery in &replay.pending {
+        batch.push(delivery);
+        batch.through = delivery.position();
+        if batch.is_full() {
+            break;
+        }
+    }
+    let wrote = write(seat, &batch, stats, now);
+    drop(batch);
+    let cursor = seat.cursor;
+    while replay.pending.front().is_some_and(|delivery| delivery.position() <= cursor) {
+        replay.pending.pop_front();
+    }
+    let next = match wrote {
+        Wrote::Gone => Next::End,
+        Wrote::Blocked => Next::Wait,
+        Wrote::Part => Next::Again,
+        Wrote::All if !replay.pending.is_empty() => Next::Again,
+        Wrote::All if replay.reading => Next::Wait,
+        Wrote::All => {
+            let floor = seat.memberships.iter().map(|m| sources[m.source as usize].ring.floor()).max();
+            if replay.more || floor.is_some_and(|floor| floor > replay.through) {
+                replay.reading = true;
+                Next::ReadLog
+            } else {
+                // The seam: the rings hold everything after what the log has given.
+                seat.cursor = cursor.max(replay.through);
+                seat.phase = Phase::Live;
+                return Next::Again;
+            }
+        }
+    };
+    seat.phase = Phase::Replaying(replay);
+    next
+}
+
+fn write(seat: &mut Seat, batch: &Batch<'_>, stats: &WorkerStats, now: crate::wheel::Tick) -> Wrote {
+    let mut written = crate::seat::Written::default();
+    let wrote = seat.write(batch, &mut written);
+    if written.bytes > 0 {
+        seat.last_write = now;
+        seat.blocked_since = None;
+        count(&stats.bytes_written, written.bytes);
+        count(&stats.deliveries, written.deliveries);
+    }
+    if wrote == Wrote::Blocked {
+        seat.blocked_since.get_or_insert(now);
+    }
+    wrote
+}
+
+/// What a live seat has still to take, in position order, each update once although several of its sources may hold it.
+/// `None` if it fell off a ring.
+fn gather<'a>(seat: &Seat, sources: &'a slab::Slab<Source>) -> Option<Batch<'a>> {
+    let mut batch = Batch::starting_after(seat.cursor);
+    if let [only] = seat.memberships.as_slice() {
+        let ring = &sources[only.source as usize].ring;
+        if seat.cursor < ring.floor() {
+            return None;
+        }
+        for delivery in ring.after(seat.cursor) {
+            take(seat, &mut batch, delivery);
+            if batch.is_full() {
+                break;
+            }
+        }
+        return Some(batch);
+    }
+    let mut heads: SmallVec<[_; 8]> = SmallVec::new();
+    for membership in &seat.memberships {
+        let ring = &sources[membership.source as usize].ring;
+        if seat.cursor < ring.floor() {
+            return None;
+        }
+        let mut rest = ring.after(seat.cursor);
+        if let Some(head) = rest.next() {
+            heads.push((head, rest));
+        }
+    }
+    while !batch.is_full()
+        && let Some(first) =
+            heads.iter().enumerate().min_by_key(|(_, (head, _))| head.position()).map(|(i, _)| i)
+    {
+        let delivery = heads[first].0;
+        if delivery.position() > batch.through {
+            take(seat, &mut batch, delivery);
+        }
+        match heads[first].1.next() {
+            Some(head) => heads[first].0 = head,
+            None => _ = heads.swap_remove(first),
+        }
+    }
+    Some(batch)
+}
+
+fn take<'a>(seat: &Seat, batch: &mut Batch<'a>, delivery: &'a Arc<Delivery>) {
+    batch.through = delivery.position();
+    if seat.may_receive(delivery) {
+        batch.push(delivery);
+    }
+}
+
+impl Seats {
+    /// The position from which a subscriber without a last id starts: everything that its rings have is older than its
+    /// subscription.
+    pub(crate) fn level_position(&self, key: usize) -> Position {
+        let memberships = &self.seats[key].memberships;
+        memberships.iter().map(|m| self.sources[m.source as usize].ring.last()).max().unwrap_or_default()
+    }
+
+    pub(crate) fn publish_stats(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.stats.sources.store(self.sources.len(), Relaxed);
+        self.stats.seats.store(self.seats.len(), Relaxed);
+        self.stats.behind.store(self.behind, Relaxed);
+        self.stats.ring_bytes.store(self.ring_bytes, Relaxed);
+        debug_assert!(narrow(self.seats.len()) < u32::MAX);
+    }
+}

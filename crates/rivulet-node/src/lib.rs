@@ -1,0 +1,50 @@
+//! One Rivulet node.
+//!
+//! ```text
+//!  Transport ── feed ──▶ pump ── batches ──▶ worker (one per thread): sources with rings ──▶ seats ──▶ sockets
+//! ```
+//!
+//! The pump takes the feed, encodes each update once and hands the frame to the workers that have subscribers for it.
+//! A worker writes it straight to the sockets of its seats. There is no queue per connection: a seat that cannot take
+//! more keeps its cursor into the ring, and reads the log once it fell off.
+//!
+//! It does not know HTTP or Redis.
+
+mod config;
+pub mod contract;
+mod delivery;
+mod dispatch;
+mod ending;
+pub mod memory;
+mod node;
+mod places;
+mod pump;
+mod ready;
+mod registry;
+mod replay;
+mod reservation;
+mod ring;
+mod seat;
+mod seats;
+mod socket;
+mod source;
+mod stats;
+mod subscribe;
+mod timers;
+pub mod transport;
+mod wheel;
+mod worker;
+mod workers;
+
+pub use config::{NodeConfig, WORKERS_MAX};
+pub use ending::CloseReason;
+pub use memory::{MemoryTransport, Retention};
+pub use node::Node;
+pub use reservation::Reservation;
+pub use socket::Socket;
+pub use stats::NodeSnapshot;
+pub use subscribe::{Resumed, SubscribeError, SubscribeRequest};
+pub use transport::{
+    Appended, Feed, FeedEvent, FeedStatus, Interest, Page, Selection, Transport, TransportError,
+};
+pub use worker::Worker;

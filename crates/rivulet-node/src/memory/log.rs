@@ -1,0 +1,391 @@
+//! The log of the memory transport: what it keeps, for how long, and what it still knows about what it discarded.
+//!
+//! It knows no clock and no task: the time comes in with each call, so that its rules can be tested without waiting.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use hashbrown::{HashMap, HashSet};
+use rivulet_core::{EventId, Position, Topic, Update};
+use smallvec::SmallVec;
+
+use super::Retention;
+use crate::{Appended, Page, Selection};
+
+/// What an update costs beside its data and topics: the shared value, its place in the index and in a topic's log.
+const ENTRY_LEN: usize = 256;
+/// What an update that a topic's count discarded still costs: its place in the index.
+const INDEX_ENTRY_LEN: usize = 64;
+/// How many index entries one read looks at before it returns a page with `more`, so that no read holds the log long.
+const SCAN_LEN_MAX: usize = 10_000;
+/// Maps with fewer slots than this are never shrunk.
+const CAPACITY_MIN: usize = 64;
+
+#[derive(Default)]
+struct TopicLog {
+    entries: VecDeque<Arc<Appended>>,
+    /// The position of the youngest update that this log discarded.
+    discarded: Position,
+}
+
+impl TopicLog {
+    fn find(&self, position: Position) -> Option<&Arc<Appended>> {
+        let at = self.entries.binary_search_by_key(&position, |entry| entry.position).ok()?;
+        self.entries.get(at)
+    }
+
+    fn holds(&self, position: Position) -> bool {
+        self.entries.front().is_some_and(|first| first.position <= position)
+    }
+}
+
+struct IndexEntry {
+    position: Position,
+    topics: SmallVec<[Topic; 1]>,
+}
+
+/// See the module.
+pub(super) struct Log {
+    retention: Retention,
+    birth: Position,
+    clock: Position,
+    topics: HashMap<Topic, TopicLog>,
+    /// Every update that is not older than the retention's age, also those whose topics' counts discarded them: so a
+    /// matcher that reads through here knows whether one of its own is missing.
+    index: VecDeque<IndexEntry>,
+    /// The youngest position that left the index. Topics without a log may have lost updates up to here, not later.
+    forgotten: Position,
+    ids: HashMap<EventId, SmallVec<[Position; 1]>>,
+    bytes: usize,
+}
+
+impl Log {
+    pub(super) fn new(retention: Retention, now: Position) -> Self {
+        Self {
+            retention,
+            birth: now,
+            clock: now,
+            topics: HashMap::new(),
+            index: VecDeque::new(),
+            forgotten: Position::ZERO,
+            ids: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// The last position that was given or verified: every later append stands after it.
+    pub(super) fn clock(&self) -> Position {
+        self.clock
+    }
+
+    /// Moves the clock to `now` and discards what is too old. The clock never goes back.
+    pub(super) fn advance(&mut self, now: Position) -> Position {
+        self.clock = self.clock.max(now);
+        self.discard();
+        self.clock
+    }
+
+    pub(super) fn append(&mut self, now: Position, update: Update) -> Arc<Appended> {
+        self.clock = self.clock.next().max(now);
+        let position = self.clock;
+        let appended = Arc::new(Appended { position, update });
+        let update = &appended.update;
+        self.bytes += entry_len(update);
+        if let Some(id) = &update.id {
+            self.ids.entry(id.clone()).or_default().push(position);
+        }
+        let topics: SmallVec<[Topic; 1]> = distinct(&update.topics);
+        for topic in &topics {
+            let log = self.topics.entry(topic.clone()).or_default();
+            log.entries.push_back(appended.clone());
+        }
+        self.index.push_back(IndexEntry { position, topics: topics.clone() });
+        for topic in &topics {
+            self.trim(topic);
+        }
+        self.discard();
+        appended
+    }
+
+    /// Discards what is above the count of a topic.
+    fn trim(&mut self, topic: &Topic) {
+        while let Some(log) = self.topics.get_mut(topic)
+            && log.entries.len() > self.retention.count.max(1)
+            && let Some(entry) = log.entries.pop_front()
+        {
+            log.discarded = entry.position;
+            self.forget_unless_kept(&entry);
+        }
+    }
+
+    /// Discards what is older than the age or above the bytes. The oldest entry of the index is the oldest of each of
+    /// its topics too, so quiet topics expire here without timers of their own.
+    fn discard(&mut self) {
+        let age = u64::try_from(self.retention.age.as_micros()).unwrap_or(u64::MAX);
+        let horizon = Position::from_micros(self.clock.as_micros().saturating_sub(age));
+        while let Some(first) = self.index.front()
+            && (first.position < horizon || self.bytes > self.retention.bytes)
+            && let Some(IndexEntry { position, topics }) = self.index.pop_front()
+        {
+            self.forgotten = position;
+            self.bytes = self.bytes.saturating_sub(INDEX_ENTRY_LEN);
+            for topic in &topics {
+                self.discard_first(topic, position);
+            }
+        }
+        shrink(&mut self.topics);
+        shrink(&mut self.ids);
+        if self.index.len() < self.index.capacity() / 4 && self.index.capacity() > CAPACITY_MIN {
+            self.index.shrink_to(self.index.len() * 2);
+        }
+    }
+
+    fn discard_first(&mut self, topic: &Topic, position: Position) {
+        let Some(log) = self.topics.get_mut(topic) else { return };
+        if log.holds(position)
+            && let Some(entry) = log.entries.pop_front()
+        {
+            log.discarded = position;
+            if log.entries.is_empty() {
+                self.topics.remove(topic);
+            } else if log.entries.len() < log.entries.capacity() / 4 {
+                log.entries.shrink_to(log.entries.len() * 2);
+            }
+            self.forget_unless_kept(&entry);
+        }
+    }
+
+    /// Gives back an update's bytes and id once the last of its topics discarded it.
+    fn forget_unless_kept(&mut self, entry: &Appended) {
+        let update = &entry.update;
+        if update.topics.iter().any(|t| self.topics.get(t).is_some_and(|log| log.holds(entry.position))) {
+            return;
+        }
+        self.bytes = self.bytes.saturating_sub(entry_len(update) - INDEX_ENTRY_LEN);
+        if let Some(id) = &update.id
+            && let Some(positions) = self.ids.get_mut(id)
+        {
+            positions.retain(|position| *position != entry.position);
+            if positions.is_empty() {
+                self.ids.remove(id);
+            }
+        }
+    }
+
+    pub(super) fn locate(&self, id: &EventId) -> Option<Position> {
+        self.ids.get(id)?.first().copied()
+    }
+
+    pub(super) fn read(&self, selection: &Selection, after: Position, len_max: usize) -> Page {
+        let len_max = len_max.max(1);
+        let mut page = match selection {
+            Selection::Topics(topics) => self.read_topics(topics, after, len_max),
+            Selection::Matching(matchers) => self.scan(after, len_max, |topics| {
+                matchers.iter().any(|matcher| topics.iter().any(|topic| matcher.matches(topic)))
+            }),
+        };
+        page.complete &= (self.birth..=self.clock).contains(&after);
+        page
+    }
+
+    fn read_topics(&self, topics: &[Topic], after: Position, len_max: usize) -> Page {
+        let mut entries = Vec::new();
+        let mut complete = true;
+        for topic in topics.iter().collect::<HashSet<_>>() {
+            let Some(log) = self.topics.get(topic) else {
+                complete &= self.forgotten <= after;
+                continue;
+            };
+            complete &= log.discarded <= after;
+            let start = log.entries.partition_point(|entry| entry.position <= after);
+            entries.extend(log.entries.range(start..).take(len_max + 1).cloned());
+        }
+        entries.sort_unstable_by_key(|entry| entry.position);
+        entries.dedup_by_key(|entry| entry.position);
+        let more = entries.len() > len_max;
+        entries.truncate(len_max);
+        let through = match entries.last() {
+            Some(last) if more => last.position,
+            _ => self.clock.max(after),
+        };
+        Page { entries, through, more, complete }
+    }
+
+    /// Reads through the index: the first updates after a position that `selects` takes by their topics.
+    pub(super) fn scan(&self, after: Position, len_max: usize, selects: impl Fn(&[Topic]) -> bool) -> Page {
+        let start = self.index.partition_point(|entry| entry.position <= after);
+        let mut page = Page {
+            entries: Vec::new(),
+            through: self.clock.max(after),
+            more: false,
+            complete: self.forgotten <= after,
+        };
+        let mut through = after;
+        for (scanned, entry) in self.index.range(start..).enumerate() {
+            if page.entries.len() == len_max || scanned == SCAN_LEN_MAX {
+                (page.through, page.more) = (through, true);
+                break;
+            }
+            through = entry.position;
+            if selects(&entry.topics) {
+                match self.find(entry) {
+                    Some(appended) => page.entries.push(appended),
+                    None => page.complete = false,
+                }
+            }
+        }
+        page
+    }
+
+    fn find(&self, entry: &IndexEntry) -> Option<Arc<Appended>> {
+        entry.topics.iter().find_map(|topic| self.topics.get(topic)?.find(entry.position).cloned())
+    }
+
+    /// What is held, for tests: topics, index entries, ids, bytes.
+    #[cfg(test)]
+    fn sizes(&self) -> [usize; 4] {
+        [self.topics.len(), self.index.len(), self.ids.len(), self.bytes]
+    }
+}
+
+fn distinct(topics: &[Topic]) -> SmallVec<[Topic; 1]> {
+    let mut distinct: SmallVec<[Topic; 1]> = SmallVec::new();
+    for topic in topics {
+        if !distinct.contains(topic) {
+            distinct.push(topic.clone());
+        }
+    }
+    distinct
+}
+
+fn entry_len(update: &Update) -> usize {
+    let topics: usize = update.topics.iter().map(|topic| topic.as_str().len()).sum();
+    ENTRY_LEN + INDEX_ENTRY_LEN + topics + update.data.len()
+}
+
+fn shrink<K: std::hash::Hash + Eq, V>(map: &mut HashMap<K, V>) {
+    if map.len() < map.capacity() / 4 && map.capacity() > CAPACITY_MIN {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use rivulet_core::Matcher;
+
+    const SECOND: u64 = 1_000_000;
+
+    fn at(micros: u64) -> Position {
+        Position::from_micros(micros)
+    }
+
+    fn update(topics: &[&str], id: Option<&str>) -> Update {
+        Update {
+            topics: topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect(),
+            data: Bytes::from_static(b"data"),
+            private: false,
+            id: id.map(|id| EventId::parse(id).unwrap()),
+            event_type: None,
+            retry_ms: None,
+        }
+    }
+
+    fn log(count: usize, bytes: usize) -> Log {
+        Log::new(Retention { age: Duration::from_secs(10), count, bytes }, at(1))
+    }
+
+    fn topics(names: &[&str]) -> Selection {
+        Selection::Topics(names.iter().map(|name| Topic::parse(name).unwrap()).collect())
+    }
+
+    fn matching(name: &str) -> Selection {
+        Selection::Matching(Arc::new([Matcher::Exact(Topic::parse(name).unwrap())]))
+    }
+
+    #[test]
+    fn positions_increase_when_the_clock_stands_still_or_goes_back() {
+        let mut log = log(10, 1 << 20);
+        let positions: Vec<_> =
+            [5, 5, 3, 9].map(|now| log.append(at(now), update(&["a"], None)).position.as_micros()).into();
+        assert_eq!(positions, [5, 6, 7, 9]);
+    }
+
+    #[test]
+    fn a_count_discards_the_oldest_and_says_so_only_to_who_lost_something() {
+        let mut log = log(2, 1 << 20);
+        for now in [10, 20, 30] {
+            log.append(at(now), update(&["a"], None));
+        }
+        log.append(at(40), update(&["b"], None));
+        let check = |selection: &Selection, after: u64, complete: bool| {
+            assert_eq!(log.read(selection, at(after), 10).complete, complete, "{selection:?} after {after}");
+        };
+        check(&topics(&["a"]), 5, false);
+        check(&topics(&["a"]), 10, true);
+        check(&topics(&["b"]), 5, true);
+        check(&topics(&["a", "b"]), 5, false);
+        check(&matching("a"), 5, false);
+        check(&matching("b"), 5, true);
+        check(&topics(&["b"]), 0, false);
+    }
+
+    #[test]
+    fn everything_ends_with_its_age() {
+        let mut log = log(10, 1 << 20);
+        for n in 0..1000 {
+            log.append(at(10 + n), update(&[&format!("t{n}"), "shared"], Some(&format!("id{n}"))));
+        }
+        assert_eq!(log.sizes()[..3], [1001, 1000, 1000]);
+        log.advance(at(20 * SECOND));
+        assert_eq!(log.sizes(), [0, 0, 0, 0]);
+        assert!(log.topics.capacity() < 100 && log.ids.capacity() < 100 && log.index.capacity() < 100);
+        assert!(!log.read(&topics(&["t1"]), at(500), 10).complete);
+        assert!(log.read(&topics(&["t1"]), at(2000), 10).complete);
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_the_oldest_go_first() {
+        let mut log = log(1000, 10 * (ENTRY_LEN + INDEX_ENTRY_LEN + 10));
+        for now in 1..=100 {
+            log.append(at(now), update(&["a"], None));
+            assert!(log.bytes <= log.retention.bytes);
+        }
+        let page = log.read(&topics(&["a"]), at(1), 1000);
+        assert!(!page.complete && page.entries.len() >= 10, "{}", page.entries.len());
+        assert_eq!(page.entries.last().unwrap().position, at(100));
+    }
+
+    #[test]
+    fn an_id_is_known_until_its_update_left_all_topics() {
+        let mut log = log(1, 1 << 20);
+        let id = EventId::parse("x").unwrap();
+        log.append(at(10), update(&["a", "b", "a"], Some("x")));
+        log.append(at(20), update(&["c"], Some("x")));
+        assert_eq!(log.locate(&id), Some(at(10)));
+        log.append(at(30), update(&["a"], None));
+        assert_eq!(log.locate(&id), Some(at(10)), "still kept by b");
+        log.append(at(40), update(&["b"], None));
+        assert_eq!(log.locate(&id), Some(at(20)));
+    }
+
+    #[test]
+    fn pages_say_how_far_they_are_complete() {
+        let mut log = log(100, 1 << 20);
+        for now in 1..=10 {
+            log.append(at(now * 10), update(&[if now % 2 == 0 { "a" } else { "b" }], None));
+        }
+        for selection in [topics(&["a", "b", "a"]), Selection::Matching(Arc::new([Matcher::All]))] {
+            let page = log.read(&selection, at(15), 3);
+            let read: Vec<_> = page.entries.iter().map(|entry| entry.position.as_micros()).collect();
+            assert_eq!((read.as_slice(), page.through, page.more), (&[20, 30, 40][..], at(40), true));
+            let page = log.read(&selection, at(70), 3);
+            assert_eq!((page.entries.len(), page.through, page.more), (3, at(100), false));
+            let page = log.read(&selection, at(500), 3);
+            assert_eq!((page.entries.len(), page.through, page.more), (0, at(500), false));
+            assert!(!page.complete, "the log has not been there yet");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Which workers want which updates: the routing table between the pump and the workers.
+//!
+//! The lock is what makes a start exact: the pump notes the position of each update under it, so a matcher that is
+//! enrolled when `routed` was 7 gets every update after 7, and none before.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rivulet_core::{Matcher, Position, Topic};
+use smallvec::SmallVec;
+
+use crate::{Appended, Interest, Transport};
+
+/// A set of workers, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WorkerSet(u64);
+
+impl WorkerSet {
+    pub(crate) const EMPTY: WorkerSet = WorkerSet(0);
+
+    /// The first `n` workers.
+    pub(crate) fn first(n: usize) -> Self {
+        Self(u64::MAX.checked_shr(64 - u32::try_from(n.min(64)).expect("at most 64")).unwrap_or(0))
+    }
+
+    fn insert(&mut self, worker: u8) {
+        self.0 |= 1 << worker;
+    }
+
+    fn remove(&mut self, worker: u8) {
+        self.0 &= !(1 << worker);
+    }
+
+    fn unite(&mut self, other: WorkerSet) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = u8> {
+        (0..64).filter(move |worker| self.0 & (1 << worker) != 0)
+    }
+}
+
+/// Names a matcher that is not a single topic, on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PatternId(u32);
+
+/// See the module's documentation.
+pub(crate) struct Registry {
+    transport: Arc<dyn Transport>,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    topics: HashMap<Topic, WorkerSet>,
+    patterns: HashMap<Matcher, (PatternId, WorkerSet)>,
+    pattern_ids_drawn: u32,
+    routed: Position,
+}
+
+/// What a worker learns when it enrolls a matcher.
+pub(crate) struct Enrolled {
+    /// The last update that was routed without the matcher.
+    pub(crate) routed: Position,
+    /// The name of the matcher in deliveries; none for a topic.
+    pub(crate) pattern: Option<PatternId>,
+}
+
+impl Registry {
+    pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { transport, table: Mutex::default() }
+    }
+
+    /// Lets a worker have what a matcher selects, from the answered position on.
+    pub(crate) fn enroll(&self, matcher: &Matcher, worker: u8) -> Enrolled {
+        self.transport.retain(&interest(matcher));
+        let mut table = self.table.lock();
+        let routed = table.routed;
+        if let Matcher::Exact(topic) = matcher {
+            table.topics.entry(topic.clone()).or_default().insert(worker);
+            return Enrolled { routed, pattern: None };
+        }
+        if let Some((id, workers)) = table.patterns.get_mut(matcher) {
+            workers.insert(worker);
+            return Enrolled { routed, pattern: Some(*id) };
+        }
+        table.pattern_ids_drawn = table.pattern_ids_drawn.wrapping_add(1);
+        let id = PatternId(table.pattern_ids_drawn);
+        let mut workers = WorkerSet::EMPTY;
+        workers.insert(worker);
+        table.patterns.insert(matcher.clone(), (id, workers));
+        Enrolled { routed, pattern: Some(id) }
+    }
+
+    /// Takes back one [`Registry::enroll`].
+    pub(crate) fn withdraw(&self, matcher: &Matcher, worker: u8) {
+        {
+            let mut table = self.table.lock();
+            if let Matcher::Exact(topic) = matcher {
+                if let Some(workers) = table.topics.get_mut(topic) {
+                    workers.remove(worker);
+                    if *workers == WorkerSet::EMPTY {
+                        table.topics.remove(topic);
+                        shrink(&mut table.topics);
+                    }
+                }
+            } else if let Some((_, workers)) = table.patterns.get_mut(matcher) {
+                workers.remove(worker);
+                if *workers == WorkerSet::EMPTY {
+                    table.patterns.remove(matcher);
+                }
+            }
+        }
+        self.transport.release(&interest(matcher));
+    }
+
+    /// The workers that want an update, and the patterns by which they do.
+    pub(crate) fn route(&self, appended: &Appended) -> (WorkerSet, SmallVec<[PatternId; 2]>) {
+        let topics = &appended.update.topics;
+        let mut workers = WorkerSet::EMPTY;
+        let mut patterns = SmallVec::new();
+        let mut table = self.table.lock();
+        table.routed = appended.position;
+        for topic in topics {
+            if let Some(set) = table.topics.get(topic) {
+                workers.unite(*set);
+            }
+        }
+        for (matcher, (id, set)) in &table.patterns {
+            if matcher.matches_any(topics) {
+                workers.unite(*set);
+                patterns.push(*id);
+            }
+        }
+        (workers, patterns)
+    }
+}
+
+/// What a matcher needs from the transport.
+pub(crate) fn interest(matcher: &Matcher) -> Interest {
+    match matcher {
+        Matcher::Exact(topic) => Interest::Topic(topic.clone()),
+        _ => Interest::All,
+    }
+}
+
+/// Gives memory back once most of a map is empty, so that a wave of topics leaves nothing behind.
+pub(crate) fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 64 && map.len() * 4 < map.capacity() {
+        map.shrink_to(map.len() * 2);
+    }
+}

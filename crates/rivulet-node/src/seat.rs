@@ -1,0 +1,211 @@
+//! A seat: one open connection on a worker. A socket, a cursor, its sources and grants; no queue.
+//!
+//! ```text
+//!  Reserved ──open──▶ Replaying ◀──fell off a ring── Live
+//!      └─────open─────────┼──────────────────────────▶ ▲
+//!                         └─read up to the ring────────┘          any of them ──end──▶ gone
+//! ```
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use bytes::{Buf, Bytes};
+use rivulet_core::{Grants, Position};
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use uuid::Uuid;
+
+use crate::{
+    CloseReason,
+    config::{WRITE_BYTES_MAX, WRITE_FRAMES_MAX},
+    delivery::Delivery,
+    places::Place,
+    replay::Replay,
+    socket::Socket,
+    wheel::Tick,
+};
+
+/// Where a seat is in its life; see the module's documentation.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Its sources are subscribed; the socket has not come yet.
+    Reserved,
+    /// It reads the log.
+    Replaying(Box<Replay>),
+    /// It reads the rings.
+    Live,
+}
+
+/// A seat's place among the members of one source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Membership {
+    pub(crate) source: u32,
+    pub(crate) index: u32,
+}
+
+/// See the module's documentation.
+pub(crate) struct Seat {
+    pub(crate) id: Uuid,
+    /// Tells this seat from others that had or will have the same key.
+    pub(crate) serial: u32,
+    pub(crate) phase: Phase,
+    pub(crate) socket: Option<Box<dyn Socket>>,
+    pub(crate) waker: Waker,
+    /// What is left of bytes whose writing has begun.
+    pub(crate) partial: Bytes,
+    /// Everything up to here has been written, or is in `partial`.
+    pub(crate) cursor: Position,
+    pub(crate) memberships: SmallVec<[Membership; 2]>,
+    pub(crate) grants: Option<Rc<Grants>>,
+    /// Whether it may have something still to take; its sources count it.
+    pub(crate) behind: bool,
+    pub(crate) blocked_since: Option<Tick>,
+    pub(crate) last_write: Tick,
+    pub(crate) ends_at: Tick,
+    pub(crate) ends_as: CloseReason,
+    pub(crate) _place: Place,
+}
+
+/// Deliveries for one `writev`.
+#[derive(Default)]
+pub(crate) struct Batch<'a> {
+    pub(crate) frames: SmallVec<[&'a Arc<Delivery>; WRITE_FRAMES_MAX]>,
+    bytes: usize,
+    /// The last delivery that was looked at, be it for this subscriber or not.
+    pub(crate) through: Position,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn starting_after(cursor: Position) -> Self {
+        Self { through: cursor, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, delivery: &'a Arc<Delivery>) {
+        self.bytes += delivery.frame.bytes.len();
+        self.frames.push(delivery);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= WRITE_FRAMES_MAX || self.bytes >= WRITE_BYTES_MAX
+    }
+}
+
+/// What became of a write.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    /// All of it.
+    All,
+    /// A part of it.
+    Part,
+    /// Nothing; the seat is woken when the socket can take more.
+    Blocked,
+    /// The connection is broken.
+    Gone,
+}
+
+/// What a write did, for the counters.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) bytes: u64,
+    pub(crate) deliveries: u64,
+}
+
+impl Seat {
+    /// Whether this subscriber may have a delivery that matched.
+    pub(crate) fn may_receive(&self, delivery: &Delivery) -> bool {
+        !delivery.private || self.grants.as_ref().is_some_and(|grants| grants.may_receive(&delivery.topics))
+    }
+
+    /// Writes what is left of earlier bytes and then the batch, and moves the cursor.
+    pub(crate) fn write(&mut self, batch: &Batch<'_>, written: &mut Written) -> Wrote {
+        let mut slices: SmallVec<[IoSlice<'_>; WRITE_FRAMES_MAX + 1]> = SmallVec::new();
+        if !self.partial.is_empty() {
+            slices.push(IoSlice::new(&self.partial));
+        }
+        slices.extend(batch.frames.iter().map(|delivery| IoSlice::new(&delivery.frame.bytes)));
+        if slices.is_empty() {
+            self.cursor = self.cursor.max(batch.through);
+            return Wrote::All;
+        }
+        let Some(socket) = self.socket.as_mut() else { return Wrote::Blocked };
+        let mut cx = Context::from_waker(&self.waker);
+        let socket = Pin::new(socket);
+        let result = match slices.as_slice() {
+            [only] => socket.poll_write(&mut cx, only),
+            many => socket.poll_write_vectored(&mut cx, many),
+        };
+        drop(slices);
+        match result {
+            Poll::Pending => Wrote::Blocked,
+            Poll::Ready(Ok(0) | Err(_)) => Wrote::Gone,
+            Poll::Ready(Ok(n)) => {
+                written.bytes += n as u64;
+                self.advance(batch, n, written)
+            }
+        }
+    }
+
+    /// Accounts for `n` written bytes.
+    fn advance(&mut self, batch: &Batch<'_>, n: usize, written: &mut Written) -> Wrote {
+        if n < self.partial.len() {
+            self.partial.advance(n);
+            return Wrote::Part;
+        }
+        let mut left = n - self.partial.len();
+        self.partial = Bytes::new();
+        for delivery in &batch.frames {
+            let bytes = &delivery.frame.bytes;
+            if left == 0 {
+                return Wrote::Part;
+            }
+            self.cursor = delivery.position();
+            written.deliveries += 1;
+            if left < bytes.len() {
+                self.partial = bytes.slice(left..);
+                return Wrote::Part;
+            }
+            left -= bytes.len();
+        }
+        self.cursor = self.cursor.max(batch.through);
+        Wrote::All
+    }
+
+    /// Reads and throws away what the client sends after its request. Answers whether the client is gone.
+    pub(crate) fn drain_input(&mut self) -> bool {
+        /// Reads in a row before others get their turn: a client that floods costs what it sends, no more.
+        const READS_MAX: usize = 4;
+        let Some(socket) = self.socket.as_mut() else { return false };
+        let mut cx = Context::from_waker(&self.waker);
+        let mut scratch = [std::mem::MaybeUninit::uninit(); 4096];
+        for _ in 0..READS_MAX {
+            let mut buffer = ReadBuf::uninit(&mut scratch);
+            match Pin::new(&mut *socket).poll_read(&mut cx, &mut buffer) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return true,
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(_)) => return true,
+            }
+        }
+        self.waker.wake_by_ref();
+        false
+    }
+
+    /// Says goodbye to the peer, as far as that needs no waiting.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        let Some(mut socket) = self.socket.take() else { return };
+        match reason {
+            CloseReason::Stalled => socket.reset_on_close(),
+            CloseReason::ClientGone => {}
+            _ => {
+                let mut cx = Context::from_waker(Waker::noop());
+                let _ = Pin::new(&mut socket).poll_shutdown(&mut cx);
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A source: one matcher on one worker, with its ring and its members.
+
+use rivulet_core::{Matcher, Position};
+use smallvec::SmallVec;
+
+use crate::{
+    config::{RING_BYTES_MAX, RING_LEN_MAX},
+    registry::{Enrolled, PatternId},
+    ring::Ring,
+};
+
+/// What all subscribers of one matcher share on one worker.
+///
+/// A *pass* brings what was pushed to all members, in slices, round and round: `remaining` members have not been looked
+/// at since the last push.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) matcher: Matcher,
+    pub(crate) pattern: Option<PatternId>,
+    pub(crate) ring: Ring,
+    /// Keys of seats.
+    pub(crate) members: SmallVec<[u32; 2]>,
+    /// Members that are behind: the ring is kept for them.
+    pub(crate) behind: u32,
+    pub(crate) remaining: u32,
+    next: u32,
+    fresh: u32,
+    fresh_bytes: u32,
+    pub(crate) queued: bool,
+    pub(crate) congested: bool,
+    /// Whether the transport has confirmed the subscription.
+    pub(crate) confirmed: bool,
+}
+
+impl Source {
+    pub(crate) fn new(matcher: Matcher, enrolled: &Enrolled) -> Self {
+        Self {
+            matcher,
+            pattern: enrolled.pattern,
+            ring: Ring::starting_after(enrolled.routed),
+            members: SmallVec::new(),
+            behind: 0,
+            remaining: 0,
+            next: 0,
+            fresh: 0,
+            fresh_bytes: 0,
+            queued: false,
+            congested: false,
+            confirmed: false,
+        }
+    }
+
+    /// The transport delivers what comes after `since`; nothing before it is owed to anyone without the log.
+    pub(crate) fn confirm(&mut self, since: Position) {
+        if !self.confirmed {
+            self.confirmed = true;
+            self.ring.raise_floor(since);
+        }
+    }
+
+    pub(crate) fn member_count(&self) -> u32 {
+        u32::try_from(self.members.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Notes a push: everybody is to be looked at again.
+    pub(crate) fn start_round(&mut self, bytes: usize) {
+        self.remaining = self.member_count();
+        self.fresh += 1;
+        self.fresh_bytes = self.fresh_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+
+    /// Whether so much waits for the pass to end that no more input may be taken: otherwise the ring would discard what
+    /// level subscribers have not been offered yet.
+    pub(crate) fn is_full(&self) -> bool {
+        self.fresh as usize >= RING_LEN_MAX / 2 || self.fresh_bytes as usize >= RING_BYTES_MAX / 2
+    }
+
+    /// The next member of the pass.
+    pub(crate) fn next_member(&mut self) -> Option<usize> {
+        self.remaining = self.remaining.checked_sub(1)?;
+        if self.next >= self.member_count() {
+            self.next = 0;
+        }
+        let key = *self.members.get(self.next as usize)?;
+        self.next += 1;
+        Some(key as usize)
+    }
+
+    pub(crate) fn end_round(&mut self) {
+        self.fresh = 0;
+        self.fresh_bytes = 0;
+    }
+
+    /// Whether nobody needs the ring.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.behind == 0 && self.remaining == 0
+    }
+}

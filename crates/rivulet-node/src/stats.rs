@@ -1,0 +1,71 @@
+//! What a node counts. Each worker counts alone and is the only writer of its counters; a snapshot adds them up.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use crate::CloseReason;
+
+/// The counters of one worker, published once per turn.
+#[derive(Debug, Default)]
+pub(crate) struct WorkerStats {
+    pub(crate) opened: AtomicU64,
+    pub(crate) closed: [AtomicU64; CloseReason::ALL.len()],
+    pub(crate) deliveries: AtomicU64,
+    pub(crate) bytes_written: AtomicU64,
+    pub(crate) replays: AtomicU64,
+    pub(crate) sources: AtomicUsize,
+    pub(crate) seats: AtomicUsize,
+    pub(crate) behind: AtomicUsize,
+    pub(crate) ring_bytes: AtomicUsize,
+}
+
+/// Adds to a counter that only this thread writes: no locked instruction.
+pub(crate) fn count(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed) + n, Relaxed);
+}
+
+/// What a node has counted since it started, and what it holds now.
+#[derive(Clone, Debug, Default)]
+pub struct NodeSnapshot {
+    /// Connections that hold a place on this node now, those that are still being opened included.
+    pub connections: usize,
+    /// Streams opened.
+    pub opened: u64,
+    /// Streams ended, by reason, in the order of [`CloseReason::ALL`].
+    pub closed: [u64; CloseReason::ALL.len()],
+    /// Updates that this node appended for publishers.
+    pub published: u64,
+    /// Updates that arrived in the feed.
+    pub received: u64,
+    /// Frames encoded: at most one per received update.
+    pub encoded: u64,
+    /// Updates written to subscribers.
+    pub deliveries: u64,
+    /// Bytes written to subscribers.
+    pub bytes_written: u64,
+    /// Replays begun.
+    pub replays: u64,
+    /// Distinct matchers that subscribers hold, counted per worker.
+    pub sources: usize,
+    /// Open streams and reservations.
+    pub seats: usize,
+    /// Subscribers that have not yet taken everything that was dispatched.
+    pub behind: usize,
+    /// Bytes held in rings.
+    pub ring_bytes: usize,
+}
+
+impl NodeSnapshot {
+    pub(crate) fn add(&mut self, worker: &WorkerStats) {
+        self.opened += worker.opened.load(Relaxed);
+        for (sum, counter) in self.closed.iter_mut().zip(&worker.closed) {
+            *sum += counter.load(Relaxed);
+        }
+        self.deliveries += worker.deliveries.load(Relaxed);
+        self.bytes_written += worker.bytes_written.load(Relaxed);
+        self.replays += worker.replays.load(Relaxed);
+        self.sources += worker.sources.load(Relaxed);
+        self.seats += worker.seats.load(Relaxed);
+        self.behind += worker.behind.load(Relaxed);
+        self.ring_bytes += worker.ring_bytes.load(Relaxed);
+    }
+}

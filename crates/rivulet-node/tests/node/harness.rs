@@ -1,0 +1,185 @@
+//! A node over the memory transport with sockets in memory, for tests of ring two.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use rivulet_core::{Grants, LastEventId, Matcher, Topic, Update};
+use rivulet_node::{
+    MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError, SubscribeRequest,
+    Worker,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+
+/// One node with one worker on this thread.
+pub(crate) struct Hub {
+    pub(crate) node: Arc<Node>,
+    pub(crate) worker: Worker,
+}
+
+/// Runs a test on one thread where local tasks may be spawned.
+pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
+    tokio::task::LocalSet::new().run_until(test).await
+}
+
+impl Hub {
+    pub(crate) fn start(config: NodeConfig) -> Self {
+        let (transport, feed) = MemoryTransport::start(Retention { count: 100_000, ..Retention::default() });
+        let node = Node::start(transport, feed, config);
+        let worker = node.enter();
+        Self { node, worker }
+    }
+
+    pub(crate) async fn publish(&self, topics: &[&str], data: &str) -> String {
+        self.node.publish(update(topics, data)).await.expect("the memory transport appends")
+    }
+
+    pub(crate) async fn reserve(&self, request: SubscribeRequest) -> Result<Reservation, SubscribeError> {
+        self.worker.reserve(request).await
+    }
+
+    /// Subscribes with a socket that buffers `buffer` bytes.
+    pub(crate) async fn subscribe(&self, request: SubscribeRequest, buffer: usize) -> Client {
+        self.open(self.reserve(request).await.expect("a place is free"), buffer)
+    }
+
+    /// Opens a reservation with a socket that buffers `buffer` bytes.
+    pub(crate) fn open(&self, reservation: Reservation, buffer: usize) -> Client {
+        let (ours, theirs) = tokio::io::duplex(buffer);
+        reservation.open(Box::new(Pipe(theirs)), Bytes::from_static(b":\n"));
+        Client { socket: ours, received: Vec::new(), events: VecDeque::new() }
+    }
+
+    /// Waits until everything that connections held has been given back.
+    pub(crate) async fn is_empty_again(&self) {
+        let empty = async {
+            loop {
+                let stats = self.node.stats();
+                if stats.connections + stats.seats + stats.sources + stats.behind + stats.ring_bytes == 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let ended = tokio::time::timeout(Duration::from_secs(30), empty).await;
+        ended.unwrap_or_else(|_| panic!("something was left behind: {:?}", self.node.stats()));
+    }
+}
+
+pub(crate) fn update(topics: &[&str], data: &str) -> Update {
+    Update {
+        topics: topics.iter().map(|topic| Topic::parse(topic).expect("a topic")).collect(),
+        data: Bytes::copy_from_slice(data.as_bytes()),
+        private: false,
+        id: None,
+        event_type: None,
+        retry_ms: None,
+    }
+}
+
+pub(crate) fn exact(topics: &[&str]) -> SubscribeRequest {
+    request(topics.iter().map(|topic| Matcher::exact(topic).expect("a topic")).collect())
+}
+
+pub(crate) fn request(matchers: Vec<Matcher>) -> SubscribeRequest {
+    SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_in: None }
+}
+
+pub(crate) fn resuming(mut request: SubscribeRequest, last: &str) -> SubscribeRequest {
+    request.last_event_id = Some(LastEventId::parse(last));
+    request
+}
+
+/// What a client received: an id and data. An id alone is a cursor heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) data: Option<String>,
+}
+
+pub(crate) struct Client {
+    socket: DuplexStream,
+    received: Vec<u8>,
+    events: VecDeque<Event>,
+}
+
+impl Client {
+    /// The next block of the stream, or `None` at its end.
+    pub(crate) async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let mut chunk = [0; 4096];
+            let n = self.socket.read(&mut chunk).await.unwrap_or(0);
+            if n == 0 {
+                return None;
+            }
+            self.received.extend_from_slice(&chunk[..n]);
+            self.parse();
+        }
+    }
+
+    /// The data of the next event, heartbeats passed over.
+    pub(crate) async fn data(&mut self) -> Option<String> {
+        let next = async {
+            loop {
+                match self.next().await {
+                    Some(Event { data: Some(data), .. }) => return Some(data),
+                    Some(_) => {}
+                    None => return None,
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), next).await.expect("an event in time")
+    }
+
+    fn parse(&mut self) {
+        while let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = self.received.drain(..end + 2).collect();
+            let text = String::from_utf8(block).expect("frames are UTF-8");
+            let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+            self.events.push_back(Event { id: field("id: ").unwrap_or_default(), data: field("data: ") });
+        }
+    }
+}
+
+/// An in-memory socket.
+pub(crate) struct Pipe(DuplexStream);
+
+impl Socket for Pipe {
+    fn reset_on_close(&self) {}
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

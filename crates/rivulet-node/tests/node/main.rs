@@ -1,0 +1,7 @@
+//! Ring two: everything of a node but Redis and HTTP, on the memory transport.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod dispatch;
+mod endings;
+mod harness;
+mod resume;
