@@ -1,0 +1,314 @@
+//! Which channels the node wants, and which of them are confirmed: 48 bytes per topic beside its name.
+//!
+//! ```text
+//!  retain ──▶ wanted ── SUBSCRIBE confirmed, clock read ──▶ confirmed ── released, 3 s ──▶ gone (UNSUBSCRIBE)
+//! ```
+//!
+//! An interest that was confirmed once stays so when the connection breaks: what its channel misses is read from the
+//! log before the feed goes on.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rivulet_core::{Position, Topic};
+use rivulet_node::Interest;
+use tokio::sync::{Notify, oneshot};
+
+use crate::announcement::AnnouncedUpdate;
+
+/// How long a channel outlives its last holder: a client that reloads its page costs Redis nothing.
+const LINGER: Duration = Duration::from_secs(3);
+/// Maps with fewer slots than this are never shrunk.
+const CAPACITY_MIN: usize = 64;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Channels {
+    state: Mutex<State>,
+    /// Wakes the subscriber.
+    pub(crate) work: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    entries: HashMap<Interest, Entry>,
+    wanted: Vec<Interest>,
+    lingering: VecDeque<(Instant, Interest)>,
+    /// Who waits for an interest to be confirmed: an entry only while someone does.
+    waiting: HashMap<Interest, Vec<oneshot::Sender<Position>>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    /// All updates up to here that touch the interest have been in the feed, or were appended before it was confirmed.
+    position: Position,
+    holders: u32,
+    confirmed: bool,
+    /// Whether it stands in `lingering`, where it needs to stand only once.
+    lingers: bool,
+}
+
+/// What `confirmed` has to do.
+pub(crate) enum Confirmation {
+    Since(Position),
+    Wait(oneshot::Receiver<Position>),
+    NotRetained,
+}
+
+impl Channels {
+    pub(crate) fn retain(&self, interest: &Interest) {
+        let state = &mut *self.state.lock();
+        let entry = state.entries.entry(interest.clone()).or_insert_with(|| {
+            state.wanted.push(interest.clone());
+            self.work.notify_one();
+            Entry::default()
+        });
+        entry.holders += 1;
+    }
+
+    pub(crate) fn release(&self, interest: &Interest) {
+        let state = &mut *self.state.lock();
+        let Some(entry) = state.entries.get_mut(interest) else { return };
+        entry.holders = entry.holders.saturating_sub(1);
+        if entry.holders == 0 && !entry.lingers {
+            entry.lingers = true;
+            state.lingering.push_back((Instant::now() + LINGER, interest.clone()));
+            self.work.notify_one();
+        }
+    }
+
+    pub(crate) fn confirmation(&self, interest: &Interest) -> Confirmation {
+        let state = &mut *self.state.lock();
+        match state.entries.get(interest) {
+            None => Confirmation::NotRetained,
+            Some(entry) if entry.confirmed => Confirmation::Since(entry.position),
+            Some(_) => {
+                let (sender, receiver) = oneshot::channel();
+                let waiting = state.waiting.entry(interest.clone()).or_default();
+                waiting.retain(|sender| !sender.is_closed());
+                waiting.push(sender);
+                Confirmation::Wait(receiver)
+            }
+        }
+    }
+
+    /// A new connection: everything that is held is wanted on it.
+    pub(crate) fn begin(&self) {
+        let state = &mut *self.state.lock();
+        state.entries.retain(|_, entry| entry.holders > 0);
+        state.lingering.clear();
+        state.entries.values_mut().for_each(|entry| entry.lingers = false);
+        state.wanted = state.entries.keys().cloned().collect();
+    }
+
+    /// Takes the next interests to be subscribed.
+    pub(crate) fn take_wanted(&self, len_max: usize) -> Vec<Interest> {
+        let state = &mut *self.state.lock();
+        let mut taken = Vec::new();
+        while taken.len() < len_max
+            && let Some(interest) = state.wanted.pop()
+        {
+            match state.entries.get(&interest) {
+                Some(entry) if entry.holders > 0 => taken.push(interest),
+                Some(entry) if !entry.confirmed => {
+                    state.entries.remove(&interest);
+                }
+                _ => {}
+            }
+        }
+        if state.wanted.is_empty() {
+            state.wanted = Vec::new();
+        }
+        taken
+    }
+
+    /// Forgets the interests that nobody has held for a while, and answers them so that they are unsubscribed.
+    pub(crate) fn take_unwanted(&self, now: Instant, len_max: usize) -> Vec<Interest> {
+        let state = &mut *self.state.lock();
+        let mut taken = Vec::new();
+        while taken.len() < len_max
+            && state.lingering.front().is_some_and(|(until, _)| *until <= now)
+            && let Some((_, interest)) = state.lingering.pop_front()
+        {
+            let Some(entry) = state.entries.get_mut(&interest) else { continue };
+            entry.lingers = false;
+            if entry.holders == 0 {
+                state.entries.remove(&interest);
+                state.waiting.remove(&interest);
+                taken.push(interest);
+            }
+        }
+        shrink(&mut state.entries);
+        shrink(&mut state.waiting);
+        if state.lingering.capacity() > CAPACITY_MIN && state.lingering.len() < state.lingering.capacity() / 4 {
+            state.lingering.shrink_to(state.lingering.len() * 2);
+        }
+        taken
+    }
+
+    /// When the next interest may be forgotten.
+    pub(crate) fn lingers_until(&self) -> Option<Instant> {
+        self.state.lock().lingering.front().map(|(until, _)| *until)
+    }
+
+    /// Marks interests as confirmed: their channels are subscribed, and the clock stood at `since` after that.
+    pub(crate) fn confirm(&self, interests: &[Interest], since: Position) {
+        let state = &mut *self.state.lock();
+        for interest in interests {
+            if let Some(entry) = state.entries.get_mut(interest) {
+                if !entry.confirmed {
+                    entry.confirmed = true;
+                    entry.position = entry.position.max(since);
+                }
+                for waiting in state.waiting.remove(interest).unwrap_or_default() {
+                    // Who waited may have given up.
+                    let _ = waiting.send(entry.position);
+                }
+            }
+        }
+    }
+
+    /// Whether an update has to be in the feed.
+    pub(crate) fn wants(&self, topics: &[Topic]) -> bool {
+        let entries = &self.state.lock().entries;
+        entries.contains_key(&Interest::All)
+            || topics.iter().any(|topic| entries.contains_key(&Interest::Topic(topic.clone())))
+    }
+
+    /// Whether an update shows that one before it did not arrive: it is chained to a position that a confirmed interest
+    /// has not seen, after `verified`, up to which nothing can be missing.
+    pub(crate) fn misses(&self, update: &AnnouncedUpdate, topics: &[Topic], verified: Position) -> bool {
+        let entries = &self.state.lock().entries;
+        let misses = |interest: &Interest, previous: Position| {
+            previous > verified
+                && entries.get(interest).is_some_and(|entry| entry.confirmed && previous > entry.position)
+        };
+        misses(&Interest::All, update.previous)
+            || topics
+                .iter()
+                .zip(&update.previous_of_topics)
+                .any(|(topic, previous)| misses(&Interest::Topic(topic.clone()), *previous))
+    }
+
+    /// An update is in the feed now.
+    pub(crate) fn delivered(&self, position: Position, topics: &[Topic]) {
+        let entries = &mut self.state.lock().entries;
+        if let Some(entry) = entries.get_mut(&Interest::All) {
+            entry.position = entry.position.max(position);
+        }
+        for topic in topics {
+            if let Some(entry) = entries.get_mut(&Interest::Topic(topic.clone())) {
+                entry.position = entry.position.max(position);
+            }
+        }
+    }
+}
+
+fn shrink<V>(map: &mut HashMap<Interest, V>) {
+    if map.capacity() > CAPACITY_MIN && map.len() < map.capacity() / 4 {
+        map.shrink_to(map.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str) -> Interest {
+        Interest::Topic(Topic::parse(name).unwrap())
+    }
+
+    fn position(micros: u64) -> Position {
+        Position::from_micros(micros)
+    }
+
+    #[test]
+    fn an_interest_is_subscribed_once_and_unsubscribed_after_its_last_holder() {
+        let channels = Channels::default();
+        let a = topic("a");
+        channels.retain(&a);
+        channels.retain(&a);
+        assert_eq!(channels.take_wanted(10), std::slice::from_ref(&a));
+        assert!(channels.take_wanted(10).is_empty());
+        channels.release(&a);
+        let later = Instant::now() + LINGER * 2;
+        assert!(channels.take_unwanted(later, 10).is_empty());
+        channels.release(&a);
+        assert!(channels.take_unwanted(Instant::now(), 10).is_empty());
+        assert_eq!(channels.take_unwanted(later, 10), [a]);
+        assert!(channels.lingers_until().is_none());
+    }
+
+    #[test]
+    fn an_interest_that_is_held_again_stays() {
+        let channels = Channels::default();
+        let a = topic("a");
+        channels.retain(&a);
+        channels.take_wanted(10);
+        channels.release(&a);
+        channels.retain(&a);
+        assert!(channels.take_unwanted(Instant::now() + LINGER * 2, 10).is_empty());
+    }
+
+    #[test]
+    fn who_waits_is_told_the_position() {
+        let channels = Channels::default();
+        let a = topic("a");
+        assert!(matches!(channels.confirmation(&a), Confirmation::NotRetained));
+        channels.retain(&a);
+        let Confirmation::Wait(mut waiting) = channels.confirmation(&a) else { panic!("confirmed too early") };
+        channels.confirm(&[a.clone()], position(7));
+        assert_eq!(waiting.try_recv(), Ok(position(7)));
+        assert!(channels.state.lock().waiting.is_empty());
+        channels.begin();
+        assert!(matches!(channels.confirmation(&a), Confirmation::Since(since) if since == position(7)));
+        assert_eq!(channels.take_wanted(10), [a]);
+    }
+
+    #[test]
+    fn the_chain_shows_what_did_not_arrive() {
+        let channels = Channels::default();
+        let a = topic("a");
+        channels.retain(&a);
+        channels.confirm(&[a], position(10));
+        let topics = [Topic::parse("b").unwrap(), Topic::parse("a").unwrap()];
+        let check = |previous: u64, verified: u64, expected: bool| {
+            let update = AnnouncedUpdate {
+                position: position(50),
+                previous: position(40),
+                previous_of_topics: smallvec::smallvec![position(30), position(previous)],
+                envelope: bytes::Bytes::new(),
+            };
+            assert_eq!(channels.misses(&update, &topics, position(verified)), expected, "{previous} {verified}");
+        };
+        check(0, 5, false);
+        check(10, 5, false);
+        check(11, 5, true);
+        check(11, 11, false);
+        channels.delivered(position(20), &topics);
+        check(20, 5, false);
+        check(21, 5, true);
+    }
+
+    #[test]
+    fn the_maps_shrink_again() {
+        let channels = Channels::default();
+        let interests: Vec<_> = (0..10_000).map(|n| topic(&n.to_string())).collect();
+        interests.iter().for_each(|interest| channels.retain(interest));
+        assert_eq!(channels.take_wanted(usize::MAX).len(), 10_000);
+        interests.iter().for_each(|interest| channels.release(interest));
+        assert_eq!(channels.take_unwanted(Instant::now() + LINGER * 2, usize::MAX).len(), 10_000);
+        let state = channels.state.lock();
+        assert!(state.entries.capacity() <= CAPACITY_MIN && state.lingering.capacity() <= CAPACITY_MIN);
+        assert_eq!(state.wanted.capacity(), 0);
+    }
+
+    #[test]
+    fn a_topic_costs_less_than_two_hundred_bytes() {
+        assert!(size_of::<(Interest, Entry)>() <= 48, "{}", size_of::<(Interest, Entry)>());
+    }
+}

@@ -1,0 +1,100 @@
+//! An entry of a stream: its position, the one before it in the same stream's chain, and its content.
+
+use redis::Value;
+use rivulet_core::Position;
+use rivulet_node::TransportError;
+
+use crate::announcement::parse_position;
+
+/// `append.lua` writes two fields: `p`, the previous position, and `e` (an envelope) or `t` (topics).
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) position: Position,
+    pub(crate) previous: Position,
+    pub(crate) content: Vec<u8>,
+}
+
+/// The error of an answer that our scripts and commands do not give.
+pub(crate) fn unexpected(what: &str) -> TransportError {
+    TransportError::new(format!("{what} in Redis is not what this program writes"))
+}
+
+impl Entry {
+    /// Reads the answer of `XRANGE`.
+    pub(crate) fn parse_all(answer: Value) -> Result<Vec<Self>, TransportError> {
+        let Value::Array(entries) = answer else { return Err(unexpected("the type of a stream")) };
+        entries.into_iter().map(|entry| Self::parse(entry).ok_or_else(|| unexpected("a stream's entry"))).collect()
+    }
+
+    fn parse(entry: Value) -> Option<Self> {
+        let Value::Array(entry) = entry else { return None };
+        let [Value::BulkString(id), Value::Array(fields)] = <[Value; 2]>::try_from(entry).ok()? else {
+            return None;
+        };
+        let [_, Value::BulkString(previous), _, Value::BulkString(content)] =
+            <[Value; 4]>::try_from(fields).ok()?
+        else {
+            return None;
+        };
+        let position = parse_position(id.strip_suffix(b"-0")?)?;
+        Some(Self { position, previous: parse_position(&previous)?, content })
+    }
+}
+
+/// The partition's clock, as it was when something else was read together with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    /// The last position that was given or verified.
+    pub(crate) now: Position,
+    /// The position of the last update.
+    pub(crate) last_update: Position,
+    /// When the clock was created. Before it, nothing is known.
+    pub(crate) birth: Position,
+}
+
+impl Clock {
+    /// Reads the values of the clock's key and of the birth's. Without them Redis is empty: nothing older than now is
+    /// known, whatever was asked.
+    pub(crate) fn parse(clock: &Value, birth: &Value) -> Result<Self, TransportError> {
+        let (Value::BulkString(clock), Value::BulkString(birth)) = (clock, birth) else {
+            return Ok(Self { now: Position::ZERO, last_update: Position::ZERO, birth: Position::MAX });
+        };
+        let mut numbers = clock.split(|byte| *byte == b' ').map(parse_position);
+        let now = numbers.next().flatten().ok_or_else(|| unexpected("the clock"))?;
+        let last_update = numbers.next().flatten().unwrap_or(now);
+        let birth = parse_position(birth).ok_or_else(|| unexpected("the birth"))?;
+        Ok(Self { now, last_update, birth })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn entries_are_read() {
+        let entry = |id: &str| {
+            Value::Array(vec![Value::Array(vec![
+                bulk(id),
+                Value::Array(vec![bulk("p"), bulk("7"), bulk("e"), bulk("x")]),
+            ])])
+        };
+        let entries = Entry::parse_all(entry("9-0")).unwrap();
+        assert_eq!((entries[0].position.as_micros(), entries[0].previous.as_micros()), (9, 7));
+        assert!(Entry::parse_all(entry("9-1")).is_err());
+        assert!(Entry::parse_all(Value::Nil).is_err());
+    }
+
+    #[test]
+    fn the_clock_tells_ticks_from_updates() {
+        let clock = Clock::parse(&bulk("20 10"), &bulk("5")).unwrap();
+        assert_eq!([clock.now, clock.last_update, clock.birth].map(Position::as_micros), [20, 10, 5]);
+        let clock = Clock::parse(&bulk("20"), &bulk("5")).unwrap();
+        assert_eq!(clock.last_update.as_micros(), 20);
+        assert_eq!(Clock::parse(&Value::Nil, &Value::Nil).unwrap().birth, Position::MAX);
+    }
+}

@@ -1,0 +1,158 @@
+//! What the subscription's connection has received and the feed has not taken yet. It never waits: when it is full it
+//! drops what comes, and says so once it is empty; the feed then reads from the log.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use redis::{PushInfo, PushKind, Value};
+use tokio::sync::{Notify, mpsc};
+
+use crate::announcement::Announcement;
+
+/// How many messages wait at most.
+const LEN_MAX: usize = 8192;
+/// How many bytes of messages wait at most.
+const BYTES_MAX: usize = 64 << 20;
+
+/// The end that the connection writes to.
+pub(crate) struct Inbox {
+    sender: mpsc::Sender<Announcement>,
+    shared: Arc<Shared>,
+}
+
+/// The end that the feed reads from.
+pub(crate) struct Messages {
+    receiver: mpsc::Receiver<Announcement>,
+    shared: Arc<Shared>,
+}
+
+/// What the supervisor looks at.
+pub(crate) struct Shared {
+    bytes: AtomicUsize,
+    overflowed: AtomicBool,
+    ticked: Mutex<Instant>,
+    /// Told when the connection has ended.
+    pub(crate) ended: Notify,
+}
+
+/// What the feed does next.
+pub(crate) enum Next {
+    Message(Announcement),
+    /// Messages were dropped after those that were taken.
+    Overflowed,
+    /// The connection is gone.
+    Ended,
+}
+
+pub(crate) fn inbox() -> (Inbox, Messages, Arc<Shared>) {
+    let (sender, receiver) = mpsc::channel(LEN_MAX);
+    let shared = Arc::new(Shared {
+        bytes: AtomicUsize::new(0),
+        overflowed: AtomicBool::new(false),
+        ticked: Mutex::new(Instant::now()),
+        ended: Notify::new(),
+    });
+    (Inbox { sender, shared: shared.clone() }, Messages { receiver, shared: shared.clone() }, shared)
+}
+
+impl Inbox {
+    /// Takes what the connection's task received.
+    pub(crate) fn receive(&self, push: PushInfo) {
+        match push.kind {
+            PushKind::Message => self.message(push.data),
+            PushKind::Disconnection => self.shared.ended.notify_one(),
+            _ => {}
+        }
+    }
+
+    fn message(&self, data: Vec<Value>) {
+        let Some(Value::BulkString(message)) = data.into_iter().nth(1) else { return };
+        let Some(announcement) = Announcement::parse(message) else {
+            tracing::warn!("a message on one of our channels is not an announcement: someone else writes there");
+            return;
+        };
+        if matches!(announcement, Announcement::Tick(_)) {
+            *self.shared.ticked.lock() = Instant::now();
+        }
+        if self.shared.overflowed.load(Ordering::Acquire) {
+            return;
+        }
+        let len = len(&announcement);
+        if self.shared.bytes.fetch_add(len, Ordering::AcqRel) + len > BYTES_MAX
+            || self.sender.try_send(announcement).is_err()
+        {
+            self.shared.bytes.fetch_sub(len, Ordering::AcqRel);
+            self.shared.overflowed.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Messages {
+    pub(crate) async fn next(&mut self) -> Next {
+        // Only a full inbox overflows, so there is a message to wake up for whenever the flag has been set since.
+        if self.receiver.is_empty() && self.shared.overflowed.swap(false, Ordering::AcqRel) {
+            return Next::Overflowed;
+        }
+        let Some(announcement) = self.receiver.recv().await else { return Next::Ended };
+        self.shared.bytes.fetch_sub(len(&announcement), Ordering::AcqRel);
+        Next::Message(announcement)
+    }
+}
+
+impl Shared {
+    /// How long ago the last tick was received, or the connection was made.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.ticked.lock().elapsed()
+    }
+}
+
+fn len(announcement: &Announcement) -> usize {
+    match announcement {
+        Announcement::Update(update) => update.envelope.len(),
+        Announcement::Tick(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(message: &str) -> PushInfo {
+        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        PushInfo { kind: PushKind::Message, data: vec![bulk("channel"), bulk(message)] }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_dropped_and_said_after_what_did() {
+        let (inbox, mut messages, _) = inbox();
+        for position in 1..=LEN_MAX + 10 {
+            inbox.receive(push(&format!("{position} 0 0\n")));
+        }
+        for position in 1..=LEN_MAX {
+            let Next::Message(Announcement::Update(update)) = messages.next().await else { panic!("none") };
+            assert_eq!(update.position.as_micros(), position as u64);
+        }
+        assert!(matches!(messages.next().await, Next::Overflowed));
+        inbox.receive(push("T7"));
+        assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_bounded_too() {
+        let (inbox, mut messages, shared) = inbox();
+        let large = format!("1 0 0\n{}", "x".repeat(BYTES_MAX / 2));
+        for _ in 0..3 {
+            inbox.receive(push(&large));
+        }
+        assert!(matches!(messages.next().await, Next::Message(_)));
+        assert!(matches!(messages.next().await, Next::Message(_)));
+        assert!(matches!(messages.next().await, Next::Overflowed));
+        assert_eq!(shared.bytes.load(Ordering::Acquire), 0);
+    }
+}

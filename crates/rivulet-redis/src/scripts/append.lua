@@ -1,0 +1,75 @@
+-- Appends one update to the log of each of its topics and announces it, in one atomic step.
+--
+-- KEYS: the clock, the birth, the index, the id of the update or '', a stream per distinct topic, and in the same
+-- order a key per topic that holds its last position. A stream's key is the name of its topic's channel too.
+-- ARGV: the envelope; the topics, joined by newlines; the least position that this update may get; the firehose;
+-- updates kept per topic; index entries kept; the age in microseconds; the slice in microseconds;
+-- the expiry in milliseconds, longer than age and slice together.
+-- Answers the position.
+--
+-- An announcement is '<position> <previous in the partition> <previous in each topic…>\n<envelope>', with 0 where
+-- nothing older is known. What an append can leave to a later one (expiry of streams, trimming by age) is done by the
+-- first append of a topic in each slice of time: done each time it would cost as much as the append itself. The last
+-- position of a topic has a key of its own, since asking the stream for its last entry costs three times as much.
+
+local call, format = redis.call, string.format
+local clock, index, envelope = KEYS[1], KEYS[3], ARGV[1]
+local age, slice, expiry = ARGV[7], ARGV[8], ARGV[9]
+local topics = (#KEYS - 4) / 2
+
+-- Numbers in Lua are doubles: exact up to 2^53, but only '%.0f' writes them so.
+local time = call('TIME')
+local now = time[1] * 1000000 + time[2]
+local least = ARGV[3] + 0
+if now < least then now = least end
+local position = format('%.0f', now)
+
+-- The clock holds the last position, or after a tick '<the tick's position> <the last update's>'.
+local previous = call('SET', clock, position, 'GET')
+if previous then
+  local last = tonumber(previous)
+  if not last then
+    local tick, update = string.match(previous, '^(%d+) (%d+)$')
+    last, previous = tick + 0, update
+  end
+  if last >= now then
+    now = last + 1
+    position = format('%.0f', now)
+    call('SET', clock, position)
+  end
+else
+  previous = '0'
+  call('SET', KEYS[2], position)
+end
+
+local entry = position .. '-0'
+local slice_start = now - now % slice
+local head = position .. ' ' .. previous
+
+for i = 5, 4 + topics do
+  local before = call('SET', KEYS[i + topics], position, 'PX', expiry, 'GET') or '0'
+  call('XADD', KEYS[i], 'MAXLEN', '~', ARGV[5], entry, 'p', before, 'e', envelope)
+  if before + 0 < slice_start then
+    call('XTRIM', KEYS[i], 'MINID', '~', format('%.0f', now - age))
+    call('PEXPIRE', KEYS[i], expiry)
+  end
+  head = head .. ' ' .. before
+end
+
+call('XADD', index, 'MAXLEN', '~', ARGV[6], entry, 'p', previous, 't', ARGV[2])
+if previous + 0 < slice_start then
+  call('XTRIM', index, 'MINID', '~', format('%.0f', now - age))
+  call('PEXPIRE', index, expiry)
+end
+
+-- The earliest use of an id wins.
+if KEYS[4] ~= '' then
+  call('SET', KEYS[4], position .. ' ' .. KEYS[5], 'NX', 'PX', expiry)
+end
+
+local announcement = head .. '\n' .. envelope
+for i = 5, 4 + topics do
+  call('PUBLISH', KEYS[i], announcement)
+end
+call('PUBLISH', ARGV[4], announcement)
+return position
