@@ -1,0 +1,69 @@
+//! From a request to what its token allows.
+
+use std::time::SystemTime;
+
+use actix_web::{HttpRequest, http::header};
+
+use crate::{
+    auth::{AuthError, Check, CredentialParts, CredentialSource, Dialect, Purpose, Verified, check_origin},
+    form::Form,
+    hub::Hub,
+    problem::Problem,
+};
+
+/// What a verified token says, and where it stood.
+pub(crate) struct Access {
+    pub(crate) verified: Verified,
+    pub(crate) source: CredentialSource,
+}
+
+/// Finds and verifies the request's token; `None` if it has none. `query` is the parsed query string of the URL, and
+/// `dialect` the one that its parameters speak, if they tell.
+pub(crate) async fn find(
+    hub: &Hub,
+    request: &HttpRequest,
+    query: &Form,
+    purpose: Purpose,
+    dialect: Option<Dialect>,
+) -> Result<Option<Access>, Problem> {
+    let headers = request.headers();
+    let authorization: Vec<&[u8]> =
+        headers.get_all(header::AUTHORIZATION).map(|value| value.as_bytes()).collect();
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).map(|value| value.as_bytes()).collect();
+    let in_query: Vec<&str> = query.all("authorization").collect();
+    let parts =
+        CredentialParts { authorization: &authorization, query: &in_query, cookies: &cookies, dialect };
+    let authorizer = &hub.config.authorizer;
+    let refused = |error| refuse(hub, &error);
+    let Some(credential) = authorizer.credential(&parts).map_err(refused)? else {
+        return Ok(None);
+    };
+    let verified = authorizer.verify(&credential, purpose, SystemTime::now()).await.map_err(refused)?;
+    Ok(Some(Access { verified, source: credential.source() }))
+}
+
+/// Refuses a publication that a cookie authorizes and that no allowed page sent.
+pub(crate) fn check_page(hub: &Hub, request: &HttpRequest, access: &Access) -> Result<(), Problem> {
+    let value = |name| request.headers().get(name).map(|value| value.as_bytes());
+    let allowed = &hub.config.publish_origins;
+    let (origin, referer) = (value(header::ORIGIN), value(header::REFERER));
+    check_origin(access.verified.dialect, access.source, origin, referer, allowed)
+        .map_err(|error| refuse(hub, &error))
+}
+
+/// The answer to a request that needs a token and has none.
+pub(crate) fn token_missing(hub: &Hub, dialect: Dialect) -> Problem {
+    refuse(hub, &AuthError::token_missing(dialect))
+}
+
+/// The answer to a token that does not grant what was asked.
+pub(crate) fn insufficient(hub: &Hub, dialect: Dialect, detail: String) -> Problem {
+    refuse(hub, &AuthError::insufficient_scope(dialect, detail))
+}
+
+fn refuse(hub: &Hub, error: &AuthError) -> Problem {
+    if error.check() == Check::KeysUnavailable {
+        tracing::warn!(error = %error, "a token cannot be verified because its keys could not be read");
+    }
+    Problem::unauthorized(error, hub.metadata_url.as_deref())
+}

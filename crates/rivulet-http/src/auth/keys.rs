@@ -1,0 +1,165 @@
+//! The keys of a role: one that is configured, or a set that is kept fresh.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::{
+    AuthConfigError, KeySource, Purpose, V1Config,
+    error::Refusal,
+    key::VerificationKey,
+    key_cache::{KeyCache, RefreshTiming},
+    key_source::{KeySetSource, is_protected, read_file},
+    token::Token,
+};
+
+/// What verifies the tokens of a role.
+#[derive(Clone, Debug)]
+pub(super) enum Keys {
+    Fixed(Arc<VerificationKey>),
+    Cached(Arc<KeyCache>),
+}
+
+impl Keys {
+    /// Verifies the token's algorithm and signature.
+    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<(), Refusal> {
+        match self {
+            Self::Fixed(key) => key.verify(token),
+            Self::Cached(cache) => cache.verify(token).await,
+        }
+    }
+}
+
+/// The keys of both roles.
+#[derive(Clone, Debug)]
+pub(super) struct RoleKeys {
+    publisher: Option<Keys>,
+    subscriber: Option<Keys>,
+}
+
+impl RoleKeys {
+    /// What verifies the tokens that authorize `purpose`.
+    pub(super) fn of(&self, purpose: Purpose) -> Option<&Keys> {
+        match purpose {
+            Purpose::Publish => self.publisher.as_ref(),
+            Purpose::Subscribe => self.subscriber.as_ref(),
+        }
+    }
+}
+
+/// Turns configured sources into keys, each source once, and collects what is wrong with them.
+#[derive(Debug, Default)]
+pub(super) struct KeyLoader {
+    timing: RefreshTiming,
+    loaded: HashMap<KeySource, Option<Keys>>,
+    errors: Vec<AuthConfigError>,
+}
+
+impl KeyLoader {
+    pub(super) fn new(timing: RefreshTiming) -> Self {
+        Self { timing, ..Self::default() }
+    }
+
+    /// Ends loading: every mistake, if there is one.
+    pub(super) fn finish(self) -> Result<(), Vec<AuthConfigError>> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.errors) }
+    }
+
+    fn reject(&mut self, field: impl Into<String>, rule: impl Into<String>) {
+        self.errors.push(AuthConfigError { field: field.into(), rule: rule.into() });
+    }
+
+    /// Checks that a cookie's name is a token of RFC 9110 §5.6.2, as RFC 6265 demands.
+    pub(super) fn check_cookie_name(&mut self, field: &str, name: &str) {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if name.is_empty() || !name.bytes().all(is_token) {
+            self.reject(field, format!("{name:?} cannot be the name of a cookie"));
+        }
+    }
+
+    /// Checks dialect 1.0 and loads the keys of its issuers.
+    pub(super) fn load_issuers(&mut self, config: &V1Config) -> HashMap<String, RoleKeys> {
+        self.check_cookie_name("v1.cookie_name", &config.cookie_name);
+        let resource = &config.resource;
+        if !matches!(resource.scheme(), "http" | "https") || resource.fragment().is_some() {
+            let rule =
+                format!("the resource identifier must be an http(s) URL without a fragment, not {resource}");
+            self.reject("v1.resource", rule);
+        }
+        if config.issuers.is_empty() {
+            self.reject("v1.issuers", "dialect 1.0 needs at least one trusted issuer");
+        }
+        let mut issuers = HashMap::new();
+        for (index, trusted) in config.issuers.iter().enumerate() {
+            let field = format!("v1.issuers[{index}]");
+            if trusted.issuer.is_empty() {
+                self.reject(format!("{field}.issuer"), "must not be empty");
+            }
+            let keys = self.load_roles(&field, trusted.publisher.as_ref(), trusted.subscriber.as_ref());
+            if issuers.insert(trusted.issuer.clone(), keys).is_some() {
+                self.reject(format!("{field}.issuer"), format!("{:?} is listed twice", trusted.issuer));
+            }
+        }
+        issuers
+    }
+
+    /// The keys of a dialect or an issuer, which stands at `field`.
+    pub(super) fn load_roles(
+        &mut self,
+        field: &str,
+        publisher: Option<&KeySource>,
+        subscriber: Option<&KeySource>,
+    ) -> RoleKeys {
+        if publisher.is_none() && subscriber.is_none() {
+            self.reject(field, "needs keys for publishers, for subscribers, or for both");
+        }
+        RoleKeys {
+            publisher: publisher.and_then(|source| self.load(&format!("{field}.publisher"), source)),
+            subscriber: subscriber.and_then(|source| self.load(&format!("{field}.subscriber"), source)),
+        }
+    }
+
+    fn load(&mut self, field: &str, source: &KeySource) -> Option<Keys> {
+        if let Some(keys) = self.loaded.get(source) {
+            return keys.clone();
+        }
+        let keys = read(source, self.timing).map_err(|rule| self.reject(field, rule)).ok();
+        self.loaded.insert(source.clone(), keys.clone());
+        keys
+    }
+
+    /// The key sets that have to be kept fresh.
+    pub(super) fn caches(&self) -> Vec<Arc<KeyCache>> {
+        let cached = |keys: &Option<Keys>| match keys {
+            Some(Keys::Cached(cache)) => Some(Arc::clone(cache)),
+            _ => None,
+        };
+        self.loaded.values().filter_map(cached).collect()
+    }
+}
+
+fn read(source: &KeySource, timing: RefreshTiming) -> Result<Keys, String> {
+    match source {
+        KeySource::Secret { algorithm, secret } => {
+            VerificationKey::secret(*algorithm, secret).map(|key| Keys::Fixed(Arc::new(key)))
+        }
+        KeySource::Pem { algorithm, pem } => {
+            VerificationKey::pem(*algorithm, pem).map(|key| Keys::Fixed(Arc::new(key)))
+        }
+        KeySource::JwksFile { path } => {
+            let keys = read_file(path).map_err(|rule| format!("{}: {rule}", path.display()))?;
+            if keys.len() == 0 {
+                return Err(format!(
+                    "{}: none of its {} keys verifies signatures of a known algorithm",
+                    path.display(),
+                    keys.skipped
+                ));
+            }
+            Ok(Keys::Cached(Arc::new(KeyCache::new(KeySetSource::File(path.clone()), Some(keys), timing))))
+        }
+        KeySource::JwksUrl { url } => {
+            if !is_protected(url) {
+                return Err("a key set's URL must be https, or http on a loopback address".to_owned());
+            }
+            Ok(Keys::Cached(Arc::new(KeyCache::new(KeySetSource::Url(url.clone()), None, timing))))
+        }
+    }
+}

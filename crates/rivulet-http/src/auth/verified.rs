@@ -1,0 +1,51 @@
+//! What a token that passed every check says.
+
+use std::time::{Duration, SystemTime};
+
+use rivulet_core::{Grants, Matcher, Topic};
+use serde_json::Value;
+
+use super::Dialect;
+
+/// A verified token.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// The dialect that the token speaks.
+    pub dialect: Dialect,
+    /// What it allows.
+    pub grants: Grants,
+    /// Its `sub`.
+    pub subject: Option<String>,
+    /// Its `exp`: no stream that it authorizes may go on after it. Always there in dialect 1.0.
+    pub expires_at: Option<SystemTime>,
+    /// What it says about its bearer to those who list subscriptions, in the token's order.
+    pub payloads: Vec<Payload>,
+}
+
+/// A payload that a token attaches to subscriptions.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// The subscriptions that it is for: a detail's topics in dialect 1.0, all in 0.x.
+    pub matchers: Vec<Matcher>,
+    /// Any JSON. `None`: the detail has none, and hides those of later details.
+    pub value: Option<Value>,
+}
+
+impl Verified {
+    /// How long the token is still good for, from `now` on; `None` if it does not expire.
+    pub fn expires_in(&self, now: SystemTime) -> Option<Duration> {
+        self.expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
+    }
+
+    /// The payload of a subscription: that of the first detail one of whose topics matches the subscription's own
+    /// matcher, taken as a topic.
+    pub fn payload_for(&self, subscription: &Matcher) -> Option<&Value> {
+        let topic = Topic::parse(subscription.text()).ok();
+        let is_for = |matcher: &Matcher| {
+            matcher == subscription
+                || matches!(matcher, Matcher::All)
+                || topic.as_ref().is_some_and(|t| matcher.matches(t))
+        };
+        self.payloads.iter().find(|payload| payload.matchers.iter().any(is_for))?.value.as_ref()
+    }
+}

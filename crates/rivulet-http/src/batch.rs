@@ -1,0 +1,152 @@
+//! Batches: `application/x-ndjson`, an update per line with the names of the form's fields; `topic` is a string or an
+//! array, `private` a boolean, `retry` a number or digits. The answer has a line per line, in order: `{"id": …}`, or
+//! `{"error": …}` with a problem. Blank lines are skipped on both sides.
+//!
+//! Updates are published one after the other, so that their order is that of the lines. Once the transport fails, the
+//! lines after are refused without a try: each would wait, and one that got through would overtake.
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use crate::{
+    access::Access,
+    body,
+    fields::Fields,
+    hub::Hub,
+    problem::{Document, Problem, ProblemKind},
+};
+
+/// The most updates of one batch: together they must not keep a connection busy for longer than a second or two.
+pub(crate) const LINES_MAX: usize = 1000;
+
+/// A line as it is sent. Other members are ignored, as other form fields are.
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(default, borrow)]
+    topic: Topics<'a>,
+    #[serde(default, borrow)]
+    data: Option<Cow<'a, str>>,
+    #[serde(default)]
+    private: Option<bool>,
+    #[serde(default, borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(default, borrow, rename = "type")]
+    event_type: Option<Cow<'a, str>>,
+    #[serde(default)]
+    retry: Option<Retry>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"topic\" is a string or an array of strings")]
+enum Topics<'a> {
+    #[serde(borrow)]
+    One(Cow<'a, str>),
+    #[serde(borrow)]
+    Many(Vec<Cow<'a, str>>),
+}
+
+impl Default for Topics<'_> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "\"retry\" is a number of milliseconds")]
+enum Retry {
+    Number(u64),
+    Digits(String),
+}
+
+/// A line of the answer.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Answer<'a> {
+    Id(&'a str),
+    Error(Document<'a>),
+}
+
+/// Publishes a batch.
+pub(crate) async fn publish(
+    hub: web::Data<Hub>,
+    request: &HttpRequest,
+    payload: web::Payload,
+    access: Access,
+) -> Result<HttpResponse, Problem> {
+    let body = body::read(request, payload, hub.config.batch_len_max, hub.config.body_timeout).await?;
+    let lines = lines(&body).count();
+    if lines > LINES_MAX {
+        let detail =
+            format!("a batch has at most {LINES_MAX} lines, this one has {lines}; nothing was published");
+        return Err(Problem::new(ProblemKind::LinesTooMany, detail));
+    }
+    // A task of its own, which goes on if the publisher hangs up; it ends by itself, since every line does.
+    let publication = actix_rt::spawn(async move { publish_lines(&hub, &body, &access).await });
+    let answers = publication.await.map_err(|_| {
+        Problem::new(
+            ProblemKind::NodeClosing,
+            "the batch was interrupted; some of its updates may be published",
+        )
+    })?;
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/x-ndjson")).body(answers))
+}
+
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+}
+
+async fn publish_lines(hub: &Hub, body: &[u8], access: &Access) -> Vec<u8> {
+    let mut answers = Vec::new();
+    let mut broken: Option<Problem> = None;
+    for line in lines(body) {
+        let published = match &broken {
+            Some(problem) => Err(problem.clone()),
+            None => match update_of(line, hub, access) {
+                Ok(update) => hub.node.publish(update).await.map_err(|error| {
+                    let problem = Problem::from(error);
+                    broken = Some(problem.clone());
+                    problem
+                }),
+                Err(problem) => Err(problem),
+            },
+        };
+        let answer = match &published {
+            Ok(id) => Answer::Id(id),
+            Err(problem) => Answer::Error(problem.document()),
+        };
+        serde_json::to_writer(&mut answers, &answer).expect("strings and numbers are written to memory");
+        answers.push(b'\n');
+    }
+    answers
+}
+
+fn update_of(line: &[u8], hub: &Hub, access: &Access) -> Result<rivulet_core::Update, Problem> {
+    if line.len() > hub.config.body_len_max {
+        let detail =
+            format!("a line has at most {} bytes, this one has {}", hub.config.body_len_max, line.len());
+        return Err(Problem::new(ProblemKind::BodyTooLong, detail));
+    }
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
+        Problem::new(ProblemKind::LineInvalid, format!("a line is a JSON object: {error}"))
+    })?;
+    fields_of(line).into_update(hub, access)
+}
+
+fn fields_of(line: Line<'_>) -> Fields<'_> {
+    let unless_empty = |text: &Cow<'_, str>| !text.is_empty();
+    Fields {
+        topics: match line.topic {
+            Topics::One(topic) => vec![topic],
+            Topics::Many(topics) => topics,
+        },
+        data: line.data.unwrap_or_default(),
+        private: line.private.unwrap_or_default(),
+        id: line.id.filter(unless_empty),
+        event_type: line.event_type.filter(unless_empty),
+        retry: line.retry.map(|retry| match retry {
+            Retry::Number(ms) => ms.to_string().into(),
+            Retry::Digits(text) => text.into(),
+        }),
+    }
+}

@@ -1,0 +1,35 @@
+//! The HTTP face of Rivulet: the Mercure protocol, in both dialects, over actix-web.
+//!
+//! ```text
+//!  POST ── access ── fields ── publication ──▶ node.publish
+//!  GET  ── wish ── access ── worker.reserve ── head ──▶ the socket leaves actix (handover) and becomes a seat
+//! ```
+//!
+//! It owns parameters, tokens, origins, refusals and the listener. It does not know Redis, and once a subscriber's
+//! socket is handed over it does not know the connection either.
+
+pub mod auth;
+
+mod access;
+mod batch;
+mod body;
+mod config;
+mod cors;
+mod fields;
+mod form;
+mod handover;
+mod head;
+mod hub;
+mod landing;
+mod listener;
+mod metadata;
+mod problem;
+mod publish;
+mod routes;
+mod server;
+mod subscribe;
+mod wish;
+
+pub use config::{DEFAULT_HUB_URL, HttpConfig};
+pub use cors::{CorsPolicy, CorsPolicyError};
+pub use server::{HttpServerHandle, serve};

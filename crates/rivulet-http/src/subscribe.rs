@@ -1,0 +1,141 @@
+//! `GET`, `HEAD` and `QUERY`: opening a stream.
+
+use std::{
+    convert::Infallible,
+    time::{Duration, SystemTime},
+};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::None as NoBody,
+    http::{Method, StatusCode, header::HeaderName},
+    web,
+};
+use rivulet_core::Grants;
+use rivulet_node::{Reservation, SubscribeRequest};
+
+use crate::{
+    access::{self, Access},
+    auth::{Dialect, Purpose},
+    body::{self, MediaType},
+    form::Form,
+    handover::Taker,
+    head::{self, Headers},
+    hub::Hub,
+    problem::{Problem, ProblemKind},
+    wish::Wish,
+};
+
+/// What a subscriber asks for, read and authorized.
+struct Asked {
+    dialect: Dialect,
+    /// The last id as it was sent.
+    last_event_id: Option<String>,
+    request: SubscribeRequest,
+}
+
+/// Opens a stream. If this has an answer it is a refusal, or that to `HEAD`: a stream's answer is written by its seat.
+pub(crate) async fn subscribe(
+    hub: web::Data<Hub>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let asked = ask(&hub, &request, payload).await?;
+    if request.method() == Method::HEAD {
+        let (_, headers) = reserve(&hub, &request, asked).await?;
+        return Ok(head_alone(&headers));
+    }
+    match open(&hub, &request, asked).await? {}
+}
+
+/// Reads and authorizes what the subscriber asks for.
+async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<Asked, Problem> {
+    let mut form = Form::parse(request.query_string().as_bytes())?;
+    // A QUERY speaks 1.0, so its token can be looked at before the body: strangers must not make the hub gather what
+    // they send.
+    let mut rights = None;
+    if is_query(request) {
+        rights = Some(authorize(hub, request, &form, Dialect::V1).await?);
+        unite(hub, request, payload, &mut form).await?;
+    }
+    let wish = Wish::read(hub, request, &form)?;
+    if wish.dialect == Dialect::V0 && is_query(request) {
+        let detail = "QUERY is of dialect 1.0: use \"match\" or \"match_urlpattern\" with it";
+        return Err(Problem::new(ProblemKind::DialectsMixed, detail).at("topic"));
+    }
+    let (grants, expires_in) = match rights {
+        Some(rights) => rights,
+        None => authorize(hub, request, &form, wish.dialect).await?,
+    };
+    let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after());
+    let request = SubscribeRequest { matchers, grants, last_event_id, expires_in };
+    Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request })
+}
+
+/// What the subscriber may receive, and for how long.
+async fn authorize(
+    hub: &Hub,
+    request: &HttpRequest,
+    query: &Form,
+    dialect: Dialect,
+) -> Result<(Grants, Option<Duration>), Problem> {
+    let now = SystemTime::now();
+    match access::find(hub, request, query, Purpose::Subscribe, Some(dialect)).await? {
+        Some(Access { verified, .. }) => Ok((verified.grants.clone(), verified.expires_in(now))),
+        None if hub.config.anonymous => Ok((Grants::default(), None)),
+        None => Err(access::token_missing(hub, dialect)),
+    }
+}
+
+fn is_query(request: &HttpRequest) -> bool {
+    request.method().as_str() == "QUERY"
+}
+
+/// Unites the query string with the form in the body: `QUERY` is for lists that are too long for a URL.
+async fn unite(hub: &Hub, request: &HttpRequest, payload: web::Payload, form: &mut Form) -> Result<(), Problem> {
+    let right = "a QUERY has a body of type application/x-www-form-urlencoded";
+    let media_type = body::media_type(request);
+    if matches!(media_type, MediaType::Ndjson | MediaType::Other) {
+        return Err(Problem::new(ProblemKind::MediaTypeUnsupported, right));
+    }
+    let body = body::read(request, payload, hub.config.body_len_max, hub.config.body_timeout).await?;
+    if media_type == MediaType::Missing && !body.is_empty() {
+        // RFC 10008 §2.3: a request that does not say what its body is, is malformed.
+        return Err(Problem::new(ProblemKind::MediaTypeMissing, right));
+    }
+    form.extend(&body)
+}
+
+/// Takes a seat and writes the headers that go with it.
+async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Reservation, Headers), Problem> {
+    let reservation = hub.worker.reserve(asked.request).await?;
+    let resumed = reservation.resumed().zip(asked.last_event_id.as_deref());
+    let headers = head::stream_headers(hub, request, asked.dialect, resumed);
+    Ok((reservation, headers))
+}
+
+/// Seats the subscriber. Never returns once it has: actix drops the connection's state, this future included.
+async fn open(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<Infallible, Problem> {
+    let taker = request.conn_data::<Taker>().expect("the server puts a taker into every connection").clone();
+    if tokio::time::timeout(hub.config.disconnect_timeout, taker.flushed()).await.is_err() {
+        let detail = "read the answers to the requests before this one on its connection first";
+        return Err(Problem::new(ProblemKind::ConnectionBusy, detail));
+    }
+    let (reservation, headers) = reserve(hub, request, asked).await?;
+    let head = head::stream_head(request.version(), &headers);
+    if let Some(socket) = taker.take() {
+        reservation.open(socket, head);
+    }
+    std::future::pending().await
+}
+
+/// The answer to `HEAD`: what `GET` would say, without a length, since a stream has none.
+fn head_alone(headers: &Headers) -> HttpResponse {
+    let mut response = HttpResponse::with_body(StatusCode::OK, NoBody::new()).map_into_boxed_body();
+    for (name, value) in headers {
+        response
+            .headers_mut()
+            .insert(HeaderName::from_bytes(name.as_bytes()).expect("a constant"), value.clone());
+    }
+    response
+}

@@ -1,0 +1,85 @@
+//! Clients: a stream that is read piece by piece, and a raw connection.
+
+use std::net::SocketAddr;
+
+use reqwest::Response;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+use super::{DEADLINE, header};
+
+/// An open stream.
+pub struct Stream {
+    response: Response,
+    text: String,
+}
+
+impl Stream {
+    pub fn of(response: Response) -> Self {
+        assert_eq!(response.status().as_u16(), 200);
+        assert_eq!(header(&response, "content-type"), Some("text/event-stream"));
+        Self { response, text: String::new() }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(&self.response, name)
+    }
+
+    /// Reads until `text` has come; answers everything that came.
+    pub async fn until(&mut self, text: &str) -> &str {
+        while !self.text.contains(text) {
+            let chunk = timeout(DEADLINE, self.response.chunk()).await;
+            let chunk = chunk.unwrap_or_else(|_| panic!("{text:?} did not come, but {:?}", self.text));
+            let chunk = chunk.unwrap().unwrap_or_else(|| panic!("ended before {text:?}: {:?}", self.text));
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        &self.text
+    }
+}
+
+/// A connection that sends what it is told, byte for byte.
+pub struct Raw {
+    pub socket: TcpStream,
+    pub text: String,
+}
+
+impl Raw {
+    pub async fn connect(address: SocketAddr) -> Self {
+        Self { socket: TcpStream::connect(address).await.unwrap(), text: String::new() }
+    }
+
+    pub async fn open(address: SocketAddr, request: &str) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.send(request.as_bytes()).await;
+        raw
+    }
+
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
+    }
+
+    /// Reads until `text` has come.
+    pub async fn until(&mut self, text: &str) -> &str {
+        while !self.text.contains(text) {
+            assert!(self.read().await > 0, "ended before {text:?}: {:?}", self.text);
+        }
+        &self.text
+    }
+
+    /// Reads until the server closes; answers everything that came.
+    pub async fn to_end(&mut self) -> &str {
+        while self.read().await > 0 {}
+        &self.text
+    }
+
+    async fn read(&mut self) -> usize {
+        let mut buffer = [0; 4096];
+        let read = timeout(DEADLINE, self.socket.read(&mut buffer)).await;
+        let len = read.unwrap_or_else(|_| panic!("nothing more came after {:?}", self.text)).unwrap_or(0);
+        self.text.push_str(&String::from_utf8_lossy(&buffer[..len]));
+        len
+    }
+}

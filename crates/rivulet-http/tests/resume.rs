@@ -1,0 +1,82 @@
+//! Last-Event-ID: every spelling, the answer's header, and what follows.
+
+mod hub;
+
+use hub::{HUB, Hub, client::Stream};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_spelling_of_the_last_id_is_understood() {
+    let hub = Hub::start().await;
+    let id = hub.published("topic=a&data=one").await;
+    hub.published("topic=a&data=two").await;
+    let escaped = id.replace('#', "%23");
+    for name in ["lastEventID", "last_event_id", "lastEventId", "Last-Event-ID"] {
+        let mut stream = hub.stream(&format!("match=a&{name}={escaped}")).await;
+        assert_eq!(stream.header("mercure-last-event-id"), Some(id.as_str()), "{name}");
+        assert!(!stream.until("data: two").await.contains("data: one"), "{name}");
+        let mut stream = hub.stream(&format!("topic=a&{name}={escaped}")).await;
+        assert_eq!(stream.header("last-event-id"), Some(id.as_str()), "{name}");
+        assert_eq!(stream.header("mercure-last-event-id"), None, "{name}");
+        assert!(!stream.until("data: two").await.contains("data: one"), "{name}");
+    }
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_header_wins_over_the_parameter() {
+    let hub = Hub::start().await;
+    let one = hub.published("topic=a&data=one").await;
+    let two = hub.published("topic=a&data=two&id=zwei").await;
+    hub.published("topic=a&data=three").await;
+    let path = format!("{HUB}?topic=a&lastEventID={}", one.replace('#', "%23"));
+    let request = hub.request("GET", &path).header("Last-Event-ID", &two);
+    let mut stream = Stream::of(request.send().await.unwrap());
+    assert_eq!(stream.header("last-event-id"), Some("zwei"));
+    assert!(!stream.until("data: three").await.contains("data: two"));
+    // An empty header says nothing.
+    let mut stream = Stream::of(hub.request("GET", &path).header("Last-Event-ID", "").send().await.unwrap());
+    assert!(stream.until("data: two").await.contains("data: two"));
+    drop(stream);
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_cannot_be_continued_is_answered_with_earliest() {
+    let hub = Hub::start().await;
+    hub.published("topic=a&data=one").await;
+    let long = "x".repeat(5000);
+    for id in ["earliest", "unknown", "%235", "%23x", "a%0D%0ASet-Cookie:%20b=c", "%00", "%C3%A9", long.as_str()] {
+        let mut stream = hub.stream(&format!("match=a&last_event_id={id}")).await;
+        assert_eq!(stream.header("mercure-last-event-id"), Some("earliest"), "{id}");
+        assert_eq!(stream.header("set-cookie"), None);
+        stream.until("data: one").await;
+    }
+    let request = hub.request("GET", &format!("{HUB}?match=a")).header("Last-Event-ID", &b"\xFF\xFE"[..]);
+    let mut stream = Stream::of(request.send().await.unwrap());
+    assert_eq!(stream.header("mercure-last-event-id"), Some("earliest"));
+    stream.until("data: one").await;
+    drop(stream);
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_last_id_is_none() {
+    let hub = Hub::start().await;
+    hub.published("topic=a&data=one").await;
+    let mut stream = hub.stream("topic=a&lastEventID=").await;
+    assert_eq!(stream.header("last-event-id"), None);
+    hub.published("topic=a&data=two").await;
+    assert!(!stream.until("data: two").await.contains("data: one"));
+    drop(stream);
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publishers_id_comes_back_byte_for_byte() {
+    let hub = Hub::start().await;
+    hub.published("topic=a&data=one&id=%C3%A9t%C3%A9").await;
+    let response = hub.get("topic=a&lastEventID=%C3%A9t%C3%A9").await;
+    assert_eq!(response.headers()["last-event-id"].as_bytes(), "été".as_bytes());
+    drop(response);
+    hub.left_nothing().await;
+}
