@@ -1,0 +1,84 @@
+//! The command line: flags of `serve` from the table of settings, and the other commands.
+
+use clap::{Arg, ArgAction, Args as _, Command};
+
+use crate::{
+    exit,
+    publish::PublishArgs,
+    settings,
+    settings::{Kind, SETTINGS, Setting},
+    subscribe::SubscribeArgs,
+    token::TokenArgs,
+};
+
+/// The whole command line. Without a command it is `serve`.
+pub(crate) fn command() -> Command {
+    let flags = || SETTINGS.iter().map(flag);
+    let after = format!("{}\n\n{}", settings::HELP, exit::HELP);
+    Command::new("rivulet")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A clustered hub for the Mercure protocol: publish on one node, receive on every node")
+        .args_conflicts_with_subcommands(true)
+        .args(flags())
+        .after_help(after.clone())
+        .subcommand(Command::new("serve").about("Runs the hub (the default)").args(flags()).after_help(after))
+        .subcommand(PublishArgs::augment_args(Command::new("publish")))
+        .subcommand(SubscribeArgs::augment_args(Command::new("subscribe")))
+        .subcommand(TokenArgs::augment_args(Command::new("token")))
+}
+
+/// The flag of a setting. Its variable stands in the help; `layers` reads it, since it stands above other layers.
+fn flag(setting: &'static Setting) -> Arg {
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.value)
+        .help(setting.help)
+        .long_help(format!("{}\n[env: {}]", setting.help, setting.variable()));
+    let arg = match setting.kind {
+        Kind::One => arg.action(ArgAction::Set),
+        Kind::Many => arg.action(ArgAction::Append),
+        Kind::Switch => {
+            arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
+        }
+    };
+    match setting.default {
+        Some(default) => arg.default_value(default),
+        None => arg,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_every_setting_with_variable_and_default() {
+        let help = command().render_long_help().to_string();
+        for setting in SETTINGS {
+            assert!(help.contains(&format!("--{}", setting.name)), "{}", setting.name);
+            assert!(help.contains(&format!("[env: {}]", setting.variable())), "{}", setting.name);
+            if let Some(default) = setting.default {
+                assert!(help.contains(&format!("[default: {default}]")), "{}", setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_switch_needs_no_value() {
+        let check = |arguments: &[&str], dev: &str| {
+            let matches = command().try_get_matches_from([&["rivulet"], arguments].concat()).unwrap();
+            let matches = matches.subcommand_matches("serve").unwrap_or(&matches);
+            assert_eq!(matches.get_one::<String>("dev").unwrap(), dev, "{arguments:?}");
+        };
+        check(&[], "false");
+        check(&["--dev"], "true");
+        check(&["serve", "--dev"], "true");
+        check(&["--dev=false", "--listen", "127.0.0.1:0"], "false");
+        check(&["--dev", "--listen", "127.0.0.1:0"], "true");
+    }
+}

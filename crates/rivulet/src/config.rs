@@ -1,0 +1,152 @@
+//! The checked configuration of `rivulet serve`. One conversion reads all settings and reports every mistake at once.
+
+mod reader;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod values;
+
+use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use clap::ArgMatches;
+use rivulet_http::{
+    CorsPolicy,
+    auth::{AllowedOrigins, Authorizer},
+};
+use url::Url;
+
+use self::reader::Reader;
+use crate::{
+    layers::{Environment, Layers},
+    settings,
+};
+
+/// What `rivulet serve` does, checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) mode: Mode,
+    pub(crate) listen: SocketAddr,
+    pub(crate) admin_listen: SocketAddr,
+    /// `None`: this node stands alone.
+    pub(crate) redis_url: Option<Url>,
+    pub(crate) redis_prefix: String,
+    pub(crate) workers: NonZeroUsize,
+    pub(crate) hub_url: Url,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) anonymous: bool,
+    pub(crate) cors: CorsPolicy,
+    pub(crate) publish_origins: AllowedOrigins,
+    pub(crate) heartbeat: Option<Duration>,
+    pub(crate) lifetime: Option<Duration>,
+    pub(crate) write_deadline: Duration,
+    /// `None`: updates do not grow old.
+    pub(crate) retention_age: Option<Duration>,
+    pub(crate) retention_count: NonZeroUsize,
+    pub(crate) body_limit: usize,
+    pub(crate) batch_limit: usize,
+    /// `None`: what the limit of open files allows.
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) send_buffer: usize,
+    pub(crate) log: LogConfig,
+    /// All settings as they may be logged.
+    pub(crate) description: String,
+    /// What is to be said at start.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Whether it is about real users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// `--dev`.
+    Development,
+    Production,
+}
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub(crate) struct LogConfig {
+    pub(crate) format: LogFormat,
+    /// A filter that `tracing_subscriber::EnvFilter` understands.
+    pub(crate) filter: String,
+}
+
+/// For people or for machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Pretty,
+    Json,
+}
+
+impl Config {
+    /// Reads flags, environment and file.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake, a line each.
+    pub(crate) fn read(matches: &ArgMatches, environment: &Environment) -> Result<Self, Vec<String>> {
+        let path = matches.get_one::<String>("config").or_else(|| environment.get("RIVULET_CONFIG"));
+        let file = path.filter(|path| !path.is_empty()).map(std::fs::read_to_string).transpose();
+        let file = file.map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])?;
+        Self::check(&Layers::resolve(matches, environment, file.as_deref()))
+    }
+
+    fn check(layers: &Layers) -> Result<Self, Vec<String>> {
+        let mut reader = Reader { layers, mistakes: layers.mistakes.clone() };
+        // `None` only beside a mistake: every setting that must be there has a default.
+        match Self::from_settings(&mut reader) {
+            Some(config) if reader.mistakes.is_empty() => Ok(config),
+            _ => Err(reader.mistakes),
+        }
+    }
+
+    fn from_settings(reader: &mut Reader<'_>) -> Option<Self> {
+        let dev = reader.value("dev", settings::is_on);
+        let mode = if dev == Some(true) { Mode::Development } else { Mode::Production };
+        let listen = reader.value("listen", values::address);
+        let admin_listen = reader.value("admin-listen", values::address);
+        let redis_url = reader.value("redis-url", values::redis_url);
+        let redis_prefix = reader.value("redis-prefix", values::redis_prefix);
+        let workers = reader.value("workers", values::workers);
+        let hub_url = reader.value("hub-url", values::hub_url);
+        let authorizer = reader.tokens(mode);
+        let anonymous = reader.value("anonymous", settings::is_on);
+        let cors = reader.list("cors-origin", CorsPolicy::parse);
+        let publish_origins = reader.list("publish-origin", AllowedOrigins::parse);
+        let heartbeat = reader.value("heartbeat", values::duration_or_off);
+        let lifetime = reader.value("lifetime", values::duration_or_off);
+        let write_deadline = reader.value("write-deadline", values::write_deadline);
+        let retention_age = reader.value("retention-age", values::duration_or_off);
+        let retention_count = reader.value("retention-count", values::count);
+        let body_limit = reader.value("body-limit", |text| values::sized(text, 1, 1 << 30));
+        let batch_limit = reader.value("batch-limit", |text| values::sized(text, 1, 1 << 30));
+        let connections_max = reader.value("connections-max", values::connections_max);
+        let send_buffer = reader.value("send-buffer", |text| values::sized(text, 4 << 10, 16 << 20));
+        let log_format = reader.value("log-format", values::log_format);
+        let log_filter = reader.value("log-level", values::log_filter);
+        Some(Self {
+            mode,
+            listen: listen?,
+            admin_listen: admin_listen?,
+            redis_url,
+            redis_prefix: redis_prefix?,
+            workers: workers?,
+            hub_url: hub_url?,
+            authorizer: Arc::new(authorizer?),
+            anonymous: anonymous?,
+            cors: cors?,
+            publish_origins: publish_origins?,
+            heartbeat: heartbeat?,
+            lifetime: lifetime?,
+            write_deadline: write_deadline?,
+            retention_age: retention_age?,
+            retention_count: retention_count?,
+            body_limit: body_limit?,
+            batch_limit: batch_limit?,
+            connections_max: connections_max?,
+            send_buffer: send_buffer?,
+            log: LogConfig { format: log_format?, filter: log_filter? },
+            description: reader.layers.describe(),
+            warnings: reader.layers.warnings.clone(),
+        })
+    }
+}

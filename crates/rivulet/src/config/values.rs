@@ -1,0 +1,113 @@
+//! The values of single settings: what each may be, and how that is said.
+
+use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
+
+use url::Url;
+
+use super::LogFormat;
+use crate::quantity;
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    text.parse().map_err(|_| "must be an IP address and a port, like 127.0.0.1:3000, 0.0.0.0:80 or [::]:3000")
+}
+
+pub(super) fn hub_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url =
+        url.filter(|url| url.query().is_none() && url.fragment().is_none() && url.username().is_empty());
+    url.ok_or("must be an http or https URL without user name, query and fragment")
+}
+
+pub(super) fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let max = rivulet_node::WORKERS_MAX;
+    if text == "auto" {
+        let cpus = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        return Ok(NonZeroUsize::new(cpus.min(max)).unwrap_or(NonZeroUsize::MIN));
+    }
+    text.parse()
+        .ok()
+        .filter(|count: &NonZeroUsize| count.get() <= max)
+        .ok_or(format!("must be auto or 1 to {max}"))
+}
+
+pub(super) fn write_deadline(text: &str) -> Result<Duration, String> {
+    let deadline = quantity::duration(text)?;
+    let fits = (Duration::from_secs(1)..=Duration::from_secs(600)).contains(&deadline);
+    let rule = "must be 1s to 10m: without it, readers that stop would hold their place for ever";
+    if fits { Ok(deadline) } else { Err(rule.to_owned()) }
+}
+
+pub(super) fn count(text: &str) -> Result<NonZeroUsize, &'static str> {
+    text.parse().map_err(|_| "must be a whole number, at least 1")
+}
+
+pub(super) fn connections_max(text: &str) -> Result<Option<usize>, &'static str> {
+    match text {
+        "auto" => Ok(None),
+        text => text
+            .parse()
+            .ok()
+            .filter(|max| *max > 0)
+            .map(Some)
+            .ok_or("must be auto or a whole number, at least 1"),
+    }
+}
+
+pub(super) fn sized(text: &str, min: usize, max: usize) -> Result<usize, String> {
+    let size = quantity::size(text)?;
+    if (min..=max).contains(&size) { Ok(size) } else { Err(format!("must be {min} to {max} bytes")) }
+}
+
+pub(super) fn cookie_name(text: &str) -> Result<String, &'static str> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let fits = !text.is_empty() && text.len() <= 128 && text.bytes().all(token);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 128 characters that RFC 6265 allows in a cookie's name")
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "pretty" => Ok(LogFormat::Pretty),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be pretty or json"),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
+    let rule =
+        "must be error, warn, info, debug, trace or off, or filters per module like info,rivulet_redis=debug";
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| rule)
+}
+
+pub(super) fn redis_url(text: &str) -> Result<Url, &'static str> {
+    let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis" && url.has_host());
+    url.ok_or("must be redis://[USER:PASSWORD@]HOST[:PORT][/DB]")
+}
+
+/// Braces would change the hash slot in Redis Cluster.
+pub(super) fn redis_prefix(text: &str) -> Result<String, &'static str> {
+    let fits = |b: u8| b.is_ascii_graphic() && !b"{}".contains(&b);
+    let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(fits);
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 64 printable ASCII characters without spaces and braces")
+    }
+}
+
+/// `0` is off.
+pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
+    const MIN: Duration = Duration::from_secs(1);
+    match quantity::duration(text)? {
+        Duration::ZERO => Ok(None),
+        short if short < MIN => Err(format!("must be 0 (off) or at least {MIN:?}")),
+        duration => Ok(Some(duration)),
+    }
+}

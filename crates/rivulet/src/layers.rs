@@ -1,0 +1,329 @@
+//! Where the value of a setting comes from: flag, `RIVULET_*`, `MERCURE_*`, file, development mode, default, in this order.
+
+use std::{collections::BTreeMap, fmt};
+
+use clap::{ArgMatches, parser::ValueSource};
+
+use crate::{
+    mercure::{self, Deployment},
+    settings::{Exposure, Kind, SETTINGS, Setting, is_on, setting},
+};
+
+/// The environment, as far as it is readable.
+pub(crate) type Environment = BTreeMap<String, String>;
+
+/// Where a value was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Flag,
+    Variable(String),
+    File,
+    Development,
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Variable(name) => f.write_str(name),
+            Self::File => f.write_str("configuration file"),
+            Self::Development => f.write_str("--dev"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// The value of a setting and where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) values: Vec<String>,
+    pub(crate) origin: Origin,
+}
+
+/// All settings that have a value, mistakes and remarks made on the way, and what a Mercure deployment says beyond them.
+#[derive(Default)]
+pub(crate) struct Layers {
+    found: BTreeMap<&'static str, Found>,
+    /// 1.0 issuers of `MERCURE_TRUSTED_ISSUERS`, unless a layer above names issuers.
+    pub(crate) mercure_issuers: Option<mercure::Issuers>,
+    /// Every mistake so far.
+    pub(crate) mistakes: Vec<String>,
+    /// What is to be said at start.
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Layers {
+    /// Puts the layers on each other. `file` is the text of the configuration file, if there is one.
+    pub(crate) fn resolve(matches: &ArgMatches, environment: &Environment, file: Option<&str>) -> Self {
+        let mut layers = Self::default();
+        layers.add_flags(matches);
+        layers.add_variables(environment);
+        layers.add_deployment(mercure::read(environment));
+        if let Some(text) = file {
+            layers.add_file(text);
+        }
+        if layers.one("dev").is_some_and(|dev| is_on(dev) == Ok(true)) {
+            layers.add_development();
+        }
+        for setting in SETTINGS {
+            if let Some(default) = setting.default {
+                layers.add(setting, vec![default.to_owned()], Origin::Default);
+            }
+        }
+        layers
+    }
+
+    /// What was found for a setting.
+    pub(crate) fn get(&self, name: &str) -> Option<&Found> {
+        debug_assert!(setting(name).is_some(), "{name} is not in the table");
+        self.found.get(name)
+    }
+
+    /// The one value of a setting.
+    pub(crate) fn one(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|found| found.values.last()).map(String::as_str)
+    }
+
+    /// All settings with their values as they may be logged.
+    pub(crate) fn describe(&self) -> String {
+        let shown = self.found.iter().map(|(name, found)| {
+            let setting = setting(name).expect("only settings of the table are added");
+            let values: Vec<_> = found.values.iter().map(|value| redacted(setting, value)).collect();
+            format!("{name}={}", values.join(","))
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    fn add(&mut self, setting: &'static Setting, values: Vec<String>, origin: Origin) {
+        self.found.entry(setting.name).or_insert(Found { values, origin });
+    }
+
+    fn add_flags(&mut self, matches: &ArgMatches) {
+        for setting in SETTINGS {
+            if matches.value_source(setting.name) == Some(ValueSource::CommandLine)
+                && let Some(values) = matches.get_many::<String>(setting.name)
+            {
+                self.add(setting, values.cloned().collect(), Origin::Flag);
+            }
+        }
+    }
+
+    fn add_variables(&mut self, environment: &Environment) {
+        for setting in SETTINGS {
+            let variable = setting.variable();
+            let Some(text) = environment.get(&variable).filter(|text| !text.trim().is_empty()) else {
+                continue;
+            };
+            let values = match setting.kind {
+                Kind::Many => text.split_whitespace().map(str::to_owned).collect(),
+                Kind::One | Kind::Switch => vec![text.clone()],
+            };
+            self.add(setting, values, Origin::Variable(variable));
+        }
+    }
+
+    fn add_deployment(&mut self, deployment: Deployment) {
+        let Deployment { values, issuers, mistakes, warnings } = deployment;
+        if !self.found.contains_key("trusted-issuer") {
+            self.mercure_issuers = issuers;
+        }
+        for (name, found) in values {
+            // An address that nobody uses, since a layer above names another, is no mistake.
+            self.found.entry(name).or_insert(found);
+        }
+        let listen_is_given = self.found.contains_key("listen");
+        self.mistakes.extend(
+            mistakes.into_iter().filter(|mistake| !(listen_is_given && mistake.about_listen)).map(|m| m.text),
+        );
+        self.warnings.extend(warnings);
+    }
+
+    fn add_file(&mut self, text: &str) {
+        let table = match text.parse::<toml::Table>() {
+            Ok(table) => table,
+            Err(error) => {
+                let place = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+                self.mistakes.push(format!("--config: line {place}: {}", error.message()));
+                return;
+            }
+        };
+        for (name, value) in table {
+            match setting(&name).filter(|setting| setting.name != "config") {
+                None => self.mistakes.push(format!("--config: there is no setting named {name:?}")),
+                Some(setting) => match file_values(setting, &value) {
+                    Ok(values) => self.add(setting, values, Origin::File),
+                    Err(rule) => self.mistakes.push(format!("--config: {name} {rule}")),
+                },
+            }
+        }
+    }
+
+    /// What `--dev` stands for. It fills in only what no layer above says.
+    fn add_development(&mut self) {
+        let key = rivulet_http::auth::DEVELOPMENT_KEY;
+        for role in ["publisher", "subscriber"] {
+            let given = ["jwks-url", "jwks-file"]
+                .iter()
+                .any(|end| self.found.contains_key(format!("{role}-{end}").as_str()));
+            if !given {
+                self.develop(&format!("{role}-jwt-key"), key.to_owned());
+            }
+        }
+        if self.mercure_issuers.is_none() {
+            self.develop("trusted-issuer", format!("https://localhost=HS256:{key}"));
+        }
+        let base = "https://localhost/.well-known/mercure";
+        self.develop("hub-url", base.to_owned());
+        self.develop("resource", base.to_owned());
+        self.develop("anonymous", "true".to_owned());
+        self.develop("cors-origin", "*".to_owned());
+    }
+
+    fn develop(&mut self, name: &str, value: String) {
+        let setting = setting(name).expect("a setting of the table");
+        self.add(setting, vec![value], Origin::Development);
+    }
+}
+
+/// The values of a key of the file. Numbers and booleans may stand without quotes.
+fn file_values(setting: &Setting, value: &toml::Value) -> Result<Vec<String>, &'static str> {
+    match (setting.kind, value) {
+        (Kind::Many, toml::Value::Array(array)) => array.iter().map(|value| file_scalar(value)).collect(),
+        (_, value) => file_scalar(value).map(|text| vec![text]),
+    }
+}
+
+fn file_scalar(value: &toml::Value) -> Result<String, &'static str> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(number) => Ok(number.to_string()),
+        toml::Value::Boolean(flag) => Ok(flag.to_string()),
+        _ => Err(
+            "must be a string, a whole number or a boolean (or an array of strings, where a flag may be repeated)",
+        ),
+    }
+}
+
+/// A value of the setting with this name as it may be shown.
+pub(crate) fn shown(name: &str, value: &str) -> String {
+    setting(name).map_or_else(|| "***".to_owned(), |setting| redacted(setting, value))
+}
+
+/// A value as it may be logged.
+fn redacted(setting: &Setting, value: &str) -> String {
+    match setting.exposure {
+        Exposure::Open => value.to_owned(),
+        Exposure::Secret if value.starts_with('@') => value.to_owned(),
+        Exposure::Secret => "***".to_owned(),
+        Exposure::Url => url_without_secrets(value),
+        Exposure::Issuer => match value.split_once('=') {
+            Some((issuer, source)) => match source.split_once(':') {
+                Some(("jwks", place)) if !place.starts_with('@') => {
+                    format!("{issuer}=jwks:{}", url_without_secrets(place))
+                }
+                Some((_, place)) if place.starts_with('@') => value.to_owned(),
+                Some((algorithm, _)) => format!("{issuer}={algorithm}:***"),
+                None => format!("{issuer}=***"),
+            },
+            None => "***".to_owned(),
+        },
+    }
+}
+
+/// A URL without user name, password and query, which may hold keys.
+fn url_without_secrets(text: &str) -> String {
+    let Ok(mut url) = url::Url::parse(text) else { return "***".to_owned() };
+    let has_password = url.password().is_some();
+    if has_password && url.set_password(Some("***")).is_err() {
+        return "***".to_owned();
+    }
+    if url.query().is_some() {
+        url.set_query(Some("***"));
+    }
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli;
+
+    fn resolve(arguments: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Layers {
+        let matches = cli::command().try_get_matches_from([&["rivulet"], arguments].concat()).unwrap();
+        let environment =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Layers::resolve(&matches, &environment, file)
+    }
+
+    #[test]
+    fn each_layer_hides_those_below_it() {
+        let file = Some("heartbeat = \"4s\"\nlifetime = \"4m\"\nbody-limit = 4096\nanonymous = true\n");
+        let extra = ("MERCURE_EXTRA_DIRECTIVES", "heartbeat 3s\nwrite_timeout 3m");
+        let layers = resolve(&["--heartbeat", "1s"], &[("RIVULET_HEARTBEAT", "2s"), extra], file);
+        assert_eq!(layers.mistakes, Vec::<String>::new());
+        assert_eq!(layers.one("heartbeat"), Some("1s"));
+        assert_eq!(layers.one("lifetime"), Some("3m"));
+        assert_eq!(layers.one("body-limit"), Some("4096"));
+        assert_eq!(layers.one("anonymous"), Some("true"));
+        assert_eq!(layers.one("listen"), Some("127.0.0.1:3000"));
+        let layers = resolve(&[], &[("RIVULET_HEARTBEAT", "2s"), extra], file);
+        assert_eq!(layers.one("heartbeat"), Some("2s"));
+    }
+
+    #[test]
+    fn lists_are_repeated_flags_or_words_or_arrays() {
+        let two = ["https://a.example".to_owned(), "https://b.example".to_owned()];
+        let check = |layers: Layers| assert_eq!(layers.get("cors-origin").unwrap().values, two);
+        check(resolve(&["--cors-origin", &two[0], "--cors-origin", &two[1]], &[], None));
+        check(resolve(&[], &[("RIVULET_CORS_ORIGIN", "https://a.example\n https://b.example")], None));
+        check(resolve(
+            &[],
+            &[("MERCURE_EXTRA_DIRECTIVES", "cors_origins https://a.example https://b.example")],
+            None,
+        ));
+        check(resolve(&[], &[], Some("cors-origin = ['https://a.example', 'https://b.example']")));
+    }
+
+    #[test]
+    fn a_file_with_unknown_keys_or_wrong_shapes_names_them() {
+        let layers = resolve(&[], &[], Some("hearbeat = '1s'\nlisten = [1]\nconfig = 'x'"));
+        assert_eq!(layers.mistakes.len(), 3, "{:?}", layers.mistakes);
+        assert!(layers.mistakes.iter().any(|mistake| mistake.contains("hearbeat")));
+        let layers = resolve(&[], &[], Some("a = 1\nb = = 2"));
+        assert!(layers.mistakes[0].contains("line 2"), "{:?}", layers.mistakes);
+    }
+
+    #[test]
+    fn development_mode_fills_in_only_what_nobody_says() {
+        let layers = resolve(&["--dev", "--anonymous=false", "--publisher-jwks-file", "a"], &[], None);
+        assert_eq!(layers.one("anonymous"), Some("false"));
+        assert_eq!(layers.one("publisher-jwt-key"), None);
+        assert_eq!(layers.one("subscriber-jwt-key"), Some("!ChangeThisMercureHubJWTSecretKey!"));
+        assert_eq!(layers.get("cors-origin").unwrap().origin, Origin::Development);
+    }
+
+    #[test]
+    fn the_description_shows_everything_but_secrets() {
+        let arguments = [
+            "--publisher-jwt-key=aVerySecretKey",
+            "--subscriber-jwt-key=@/keys/public.pem",
+            "--redis-url=redis://user:aVerySecretKey@redis:6379/1",
+            "--subscriber-jwks-url=https://idp.example/jwks?key=aVerySecretKey",
+            "--trusted-issuer=https://a.example=HS256:aVerySecretKey",
+            "--trusted-issuer=https://b.example=jwks:https://b.example/jwks",
+            "--trusted-issuer=aVerySecretKey",
+        ];
+        let shown = resolve(&arguments, &[], None).describe();
+        assert!(!shown.contains("aVerySecretKey"), "{shown}");
+        for part in [
+            "publisher-jwt-key=***",
+            "subscriber-jwt-key=@/keys/public.pem",
+            "redis-url=redis://user:***@redis:6379/1",
+            "https://a.example=HS256:***,https://b.example=jwks:https://b.example/jwks,***",
+            "heartbeat=15s",
+        ] {
+            assert!(shown.contains(part), "{part} is not in {shown}");
+        }
+    }
+}

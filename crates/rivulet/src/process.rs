@@ -1,0 +1,65 @@
+//! What the operating system says about this process: memory, open files, and their limit.
+
+use std::fs;
+
+/// Open files that are none of streams: Redis, listeners, requests that are being answered.
+const FILES_RESERVED: usize = 512;
+
+/// Raises the soft limit of open files to the hard one: each stream is an open file, and shells give 1,024. Answers the
+/// limit that is now in force.
+pub(crate) fn raise_file_limit() -> std::io::Result<u64> {
+    rlimit::increase_nofile_limit(rlimit::INFINITY)
+}
+
+/// How many streams fit under a limit of open files.
+pub(crate) fn connections_under(file_limit: u64) -> usize {
+    let limit = usize::try_from(file_limit).unwrap_or(usize::MAX);
+    limit.saturating_sub(FILES_RESERVED.min(limit / 2)).max(1)
+}
+
+/// Bytes of memory that are resident, if the system tells.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Bytes that the program has allocated and not freed.
+pub(crate) fn heap_bytes() -> Option<u64> {
+    // The allocator's statistics are a snapshot, taken when the epoch moves.
+    tikv_jemalloc_ctl::epoch::advance().ok()?;
+    tikv_jemalloc_ctl::stats::allocated::read().ok().map(|bytes| bytes as u64)
+}
+
+/// How many files are open, if the system tells.
+pub(crate) fn open_files() -> Option<u64> {
+    // One of them is the directory that is being read.
+    fs::read_dir("/proc/self/fd").ok().map(|files| (files.count() as u64).saturating_sub(1))
+}
+
+/// How many files may be open.
+pub(crate) fn file_limit() -> Option<u64> {
+    rlimit::Resource::NOFILE.get_soft().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_answers() {
+        assert!(raise_file_limit().unwrap() >= 256);
+        assert!(resident_bytes().unwrap() > 1 << 20);
+        assert!(heap_bytes().unwrap() > 1 << 10);
+        assert!(open_files().unwrap() >= 3);
+        assert!(file_limit().unwrap() >= 256);
+    }
+
+    #[test]
+    fn streams_leave_room_for_other_files() {
+        for (limit, connections) in [(0, 1), (1, 1), (100, 50), (1024, 512), (20_000, 19_488)] {
+            assert_eq!(connections_under(limit), connections, "{limit}");
+        }
+        assert!(connections_under(u64::MAX) > 1 << 40);
+    }
+}

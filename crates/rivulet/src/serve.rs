@@ -1,0 +1,172 @@
+//! `rivulet serve`: puts the parts together, in the order transport, node, HTTP, admin, and takes them apart again.
+
+use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::ArgMatches;
+use rivulet_http::HttpConfig;
+use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, Transport};
+use rivulet_redis::{RedisConfig, RedisTransport};
+use tokio::runtime::{Builder, Runtime};
+use tracing::{info, warn};
+
+use crate::{
+    admin,
+    config::{Config, Mode},
+    exit::{Code, Failure},
+    layers::Environment,
+    logs, process,
+    signals::Signals,
+};
+
+/// Threads for Redis, the pump and the admin listener; connections are served by the workers' own threads.
+const RUNTIME_THREADS_MAX: usize = 4;
+/// How long stopping may take in all before the process exits regardless.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long tasks that were left over may take to notice that the runtime ends.
+const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// "No limit by age" for transports, whose clocks want a number.
+const RETENTION_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// Runs the hub until a signal stops it.
+pub(crate) fn run(matches: &ArgMatches, environment: &Environment) -> Result<ExitCode, Failure> {
+    let config = Config::read(matches, environment)
+        .map_err(|mistakes| Failure::usage(mistakes.join("\nrivulet: ")))?;
+    logs::start(&config.log);
+    announce(&config);
+    let runtime = runtime(config.workers.get())?;
+    let result = runtime.block_on(serve(&config));
+    runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
+    result
+}
+
+fn announce(config: &Config) {
+    info!(version = env!("CARGO_PKG_VERSION"), settings = config.description, "Rivulet starts");
+    for warning in &config.warnings {
+        warn!("{warning}");
+    }
+    if config.mode == Mode::Development {
+        warn!(
+            "DEVELOPMENT MODE, NOT FOR PRODUCTION: everybody may subscribe, pages of every origin may read, and whoever \
+             knows the well-known development key may publish"
+        );
+    }
+}
+
+fn runtime(workers: usize) -> Result<Runtime, Failure> {
+    Builder::new_multi_thread()
+        .worker_threads(workers.min(RUNTIME_THREADS_MAX))
+        .thread_name("rivulet-runtime")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Code::Software, format!("the runtime does not start: {error}")))
+}
+
+async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::listen()
+        .map_err(|error| Failure::new(Code::Software, format!("signals cannot be received: {error}")))?;
+    let cannot_listen = |flag: &str, address, error| {
+        Failure::unavailable(format!("cannot listen on {address} ({flag}): {error}"))
+    };
+    let admin_listener = TcpListener::bind(config.admin_listen)
+        .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
+    let connections_max = connections_max(config);
+    let (transport, feed) = connect(config).await?;
+    let node = Node::start(transport, feed, node_config(config, connections_max));
+    config.authorizer.start(&tokio::runtime::Handle::current());
+    let http = rivulet_http::serve(Arc::clone(&node), http_config(config))
+        .map_err(|error| cannot_listen("--listen", config.listen, error))?;
+    let admin = admin::serve(Arc::clone(&node), admin_listener)
+        .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
+    info!(
+        address = %http.address(),
+        admin.address = %admin.address,
+        transport = node.transport_name(),
+        node.id = %node.id(),
+        workers = config.workers,
+        connections_max,
+        "Rivulet listens"
+    );
+
+    let signal = signals.next().await;
+    info!(signal = signal.name(), "Rivulet stops: it is not ready any more, and ends its streams");
+    let stopped = async {
+        node.shutdown().await;
+        http.stop().await;
+        admin.stop().await;
+    };
+    tokio::select! {
+        result = tokio::time::timeout(STOP_TIMEOUT, stopped) => {
+            match result {
+                Ok(()) => info!("Rivulet has stopped"),
+                Err(_) => warn!("Rivulet stops with something still under way after {STOP_TIMEOUT:?}"),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        second = signals.next() => {
+            warn!(signal = second.name(), "Rivulet stops at once: a second signal came");
+            Ok(ExitCode::from(second.exit_code()))
+        }
+    }
+}
+
+/// How many streams this node holds, after the limit of open files has been raised as far as it goes.
+fn connections_max(config: &Config) -> usize {
+    match process::raise_file_limit() {
+        Ok(file_limit) => {
+            let fits = process::connections_under(file_limit);
+            let connections_max = config.connections_max.unwrap_or(fits);
+            info!(file_limit, connections_max, "The limit of open files is raised");
+            if connections_max > fits {
+                warn!(
+                    file_limit,
+                    connections_max, "--connections-max is more than the limit of open files allows"
+                );
+            }
+            connections_max
+        }
+        Err(error) => {
+            let connections_max = config.connections_max.unwrap_or(NodeConfig::default().connections_max);
+            warn!(%error, connections_max, "The limit of open files cannot be raised");
+            connections_max
+        }
+    }
+}
+
+async fn connect(config: &Config) -> Result<(Arc<dyn Transport>, Feed), Failure> {
+    let age = config.retention_age.unwrap_or(RETENTION_AGE_MAX);
+    let count = config.retention_count.get();
+    let Some(url) = &config.redis_url else {
+        let (transport, feed) = MemoryTransport::start(Retention { age, count, ..Retention::default() });
+        return Ok((transport, feed));
+    };
+    let redis = RedisConfig { prefix: config.redis_prefix.clone(), ..RedisConfig::new(url.as_str()) };
+    let (transport, feed) = RedisTransport::connect(redis)
+        .await
+        .map_err(|error| Failure::unavailable(format!("Redis is not available (--redis-url): {error}")))?;
+    Ok((transport, feed))
+}
+
+fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
+    NodeConfig {
+        heartbeat: config.heartbeat,
+        lifetime: config.lifetime,
+        write_deadline: config.write_deadline,
+        connections_max,
+        ..NodeConfig::default()
+    }
+}
+
+fn http_config(config: &Config) -> HttpConfig {
+    HttpConfig {
+        listen: config.listen,
+        workers: config.workers,
+        anonymous: config.anonymous,
+        cors: config.cors.clone(),
+        publish_origins: config.publish_origins.clone(),
+        hub_url: config.hub_url.clone(),
+        body_len_max: config.body_limit,
+        batch_len_max: config.batch_limit,
+        send_buffer_len: config.send_buffer,
+        ..HttpConfig::new(Arc::clone(&config.authorizer))
+    }
+}
