@@ -1,0 +1,156 @@
+//! The command line: what is measured, how much of it, and against which servers.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
+use serde::Serialize;
+
+use crate::topics::Topics;
+
+/// Measures Rivulet against a bare epoll loop that writes the same bytes once to every socket.
+#[derive(Debug, Parser)]
+#[command(name = "rivulet-bench", version)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Memory per idle connection and connects per second, with a topic per connection and with one topic for all
+    Idle(IdleArgs),
+    /// One topic with many subscribers: one update after another, then a burst from many publishers
+    OneTopic(OneTopicArgs),
+    /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
+    Floor(FloorArgs),
+}
+
+/// What every scenario has.
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct CommonArgs {
+    /// Servers to measure, in this order in every round
+    #[arg(long, value_delimiter = ',', default_value = "rivulet,floor")]
+    pub(crate) servers: Vec<ServerKind>,
+    /// Rivulet's transport; by default redis if redis-server is on the PATH, else memory
+    #[arg(long)]
+    pub(crate) transport: Option<Transport>,
+    /// The rivulet binary; by default the one next to this program, built first if its sources are at hand
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) rivulet: Option<PathBuf>,
+    /// Writes settings, runs and summary to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub(crate) json: Option<PathBuf>,
+    /// Connections that publish
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=256))]
+    pub(crate) publishers: u32,
+    /// Updates that a publisher sends ahead of their answers in a burst (HTTP pipelining)
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=64))]
+    pub(crate) pipeline: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct IdleArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Connections, all to one server
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// Phases: a topic per connection, one topic for all
+    #[arg(long, value_delimiter = ',', default_value = "own,shared")]
+    pub(crate) topics: Vec<Topics>,
+    /// Updates that every connection receives between "idle" and "after the burst"
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub(crate) burst_updates: u32,
+    /// Longest wait for the server's memory to stop changing, in seconds
+    #[arg(long, default_value_t = 6, value_parser = value_parser!(u32).range(1..=60))]
+    pub(crate) settle_s_max: u32,
+    /// Times each server is measured
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct OneTopicArgs {
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) common: CommonArgs,
+    /// Subscribers of the one topic
+    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) subscribers: u32,
+    /// Updates published one after another, each when all subscribers have the one before
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) updates: u32,
+    /// Updates published by all publishers at once
+    #[arg(long, default_value_t = 400, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) burst_updates: u32,
+    /// Times each server is measured
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct FloorArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1:3001")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// A server that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ServerKind {
+    /// The hub, with `--dev` and one worker.
+    Rivulet,
+    /// The bare loop.
+    Floor,
+}
+
+impl ServerKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ServerKind::Rivulet => "rivulet",
+            ServerKind::Floor => "floor",
+        }
+    }
+}
+
+/// What Rivulet's updates travel through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transport {
+    /// Within the process.
+    Memory,
+    /// A redis-server that the bench starts.
+    Redis,
+}
+
+impl IdleArgs {
+    /// The longest wait for memory to stop changing.
+    pub(crate) fn settle_max(&self) -> Duration {
+        Duration::from_secs(self.settle_s_max.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_defaults_compare_rivulet_with_the_floor() {
+        let Command::OneTopic(args) = Args::parse_from(["rivulet-bench", "one-topic"]).command else {
+            panic!("one-topic is a scenario");
+        };
+        assert_eq!(args.common.servers, [ServerKind::Rivulet, ServerKind::Floor]);
+        assert_eq!((args.subscribers, args.common.transport), (5_000, None));
+    }
+}

@@ -1,0 +1,46 @@
+//! The load generator of Rivulet: `idle` and `one-topic` measure a hub and a bare floor in one run; `floor` is that floor.
+//!
+//! It knows Rivulet only as a program: it starts the servers itself and speaks to them through loopback sockets. Linux
+//! only, because memory and CPU of the servers are read from `/proc` and from the CPU clocks of processes.
+
+mod args;
+mod binary;
+mod client;
+mod cores;
+mod event_scanner;
+mod file_limit;
+mod floor;
+mod floor_connection;
+mod head;
+mod http_get;
+mod load;
+mod machine;
+mod metric;
+mod payload;
+mod process;
+mod progress;
+mod publisher;
+mod report;
+mod rounds;
+mod scenario_idle;
+mod scenario_one_topic;
+mod servers;
+mod spread;
+mod subscriber;
+mod table;
+mod tally;
+mod token;
+mod topics;
+mod usage;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+fn main() -> anyhow::Result<()> {
+    match Args::parse().command {
+        Command::Idle(args) => scenario_idle::run(&args),
+        Command::OneTopic(args) => scenario_one_topic::run(&args),
+        Command::Floor(args) => floor::run(args.listen),
+    }
+}

@@ -1,0 +1,143 @@
+//! One publisher: a keep-alive connection that sends publish requests, ahead of their answers if asked to.
+
+use std::{
+    io::{ErrorKind, Read},
+    net::SocketAddr,
+};
+
+use anyhow::{Context, bail};
+use mio::{Interest, Registry, Token, net::TcpStream};
+
+use crate::{
+    head::Head,
+    payload::{DATA_LEN, Stamp},
+    subscriber::write_some,
+};
+
+/// A publisher's connection.
+pub(crate) struct Publisher {
+    stream: TcpStream,
+    /// The request up to the content length, which is the same every time.
+    preamble: Vec<u8>,
+    out: Vec<u8>,
+    input: Vec<u8>,
+    /// Requests sent and not answered yet.
+    pub(crate) outstanding: u32,
+}
+
+impl Publisher {
+    /// Connects, waiting until it is done: loopback connects at once or never.
+    pub(crate) fn connect(
+        hub: SocketAddr,
+        token: &str,
+        registry: &Registry,
+        id: Token,
+    ) -> anyhow::Result<Self> {
+        let stream = std::net::TcpStream::connect(hub).context("connecting a publisher")?;
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        let mut stream = TcpStream::from_std(stream);
+        registry.register(&mut stream, id, Interest::READABLE | Interest::WRITABLE)?;
+        let preamble = format!(
+            "POST /.well-known/mercure HTTP/1.1\r\nHost: {hub}\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: "
+        );
+        Ok(Self {
+            stream,
+            preamble: preamble.into_bytes(),
+            out: Vec::new(),
+            input: Vec::new(),
+            outstanding: 0,
+        })
+    }
+
+    /// Sends an update, or as much of the request as the socket takes now.
+    pub(crate) fn publish(&mut self, topic: &str, stamp: Stamp) -> anyhow::Result<()> {
+        let body_len = "topic=&data=".len() + topic.len() + DATA_LEN;
+        self.out.extend_from_slice(&self.preamble);
+        self.out.extend_from_slice(format!("{body_len}\r\n\r\ntopic={topic}&data=").as_bytes());
+        stamp.append_data(&mut self.out);
+        self.outstanding += 1;
+        self.flush()
+    }
+
+    /// Sends what is left of the requests.
+    pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
+        while !self.out.is_empty() {
+            let written = write_some(&mut self.stream, &self.out).context("sending an update")?;
+            if written == 0 {
+                break;
+            }
+            self.out.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// Reads answers; says how many there were. Anything but 200 is an error of the measurement.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> anyhow::Result<u32> {
+        let mut answers = 0;
+        loop {
+            let len = match self.stream.read(buffer) {
+                Ok(0) if self.outstanding == 0 => return Ok(answers),
+                Ok(0) => {
+                    bail!("the server ended a publisher's connection, {} answers missing", self.outstanding)
+                }
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(answers),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("reading a publisher's answers"),
+            };
+            self.input.extend_from_slice(&buffer[..len]);
+            answers += self.take_answers()?;
+            if len < buffer.len() {
+                return Ok(answers);
+            }
+        }
+    }
+
+    fn take_answers(&mut self) -> anyhow::Result<u32> {
+        let (mut answers, mut at) = (0, 0);
+        while let Some(len) = answer_len(&self.input[at..])? {
+            at += len;
+            answers += 1;
+        }
+        self.input.drain(..at);
+        self.outstanding = self.outstanding.checked_sub(answers).context("more answers than updates")?;
+        Ok(answers)
+    }
+}
+
+/// The length of the answer at the beginning of `input`; `None` while its end is missing.
+fn answer_len(input: &[u8]) -> anyhow::Result<Option<usize>> {
+    let head = match Head::parse(input) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Ok(None),
+        Err(error) => bail!("a publisher received no HTTP head: {error:?}"),
+    };
+    if head.second_word() != "200" {
+        bail!("an update was refused:\n{}", String::from_utf8_lossy(input));
+    }
+    let body_len = head.content_length.context("the answer to an update has no Content-Length")?;
+    Ok((input.len() >= head.len + body_len).then_some(head.len + body_len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_counted_when_they_are_complete() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n#123";
+        for len in 0..answer.len() {
+            assert_eq!(answer_len(&answer[..len]).unwrap(), None, "{len} bytes");
+        }
+        assert_eq!(answer_len(&[&answer[..], b"HTTP/1.1"].concat()).unwrap(), Some(answer.len()));
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_that_shows_the_answer() {
+        let error =
+            answer_len(b"HTTP/1.1 401 Unauthorized\r\n\r\nno").expect_err("it is refused").to_string();
+        assert!(error.contains("401"), "{error}");
+    }
+}

@@ -1,0 +1,169 @@
+//! One subscriber: a non-blocking connection from its request to its end.
+
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+};
+
+use anyhow::{Context, bail};
+use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{Domain, Socket, Type};
+
+use crate::{client::Receiver, head::Head};
+
+/// A subscriber's connection.
+pub(crate) struct Subscriber {
+    stream: TcpStream,
+    state: State,
+    /// The head before its end, then the beginning of an event.
+    tail: Vec<u8>,
+    /// Updates received since the last reset.
+    pub(crate) received: u64,
+}
+
+/// ```text
+/// Connecting ──writable──▶ Asking ──head with 200──▶ Open ──end of input──▶ Closed
+/// ```
+/// Whatever else happens before `Open` is an error of the measurement.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Connecting { request: Vec<u8> },
+    Asking,
+    Open,
+    Closed,
+}
+
+/// What an event on the socket changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    None,
+    Opened,
+    Closed,
+}
+
+impl Subscriber {
+    /// Begins to connect. The source address is given because one address has only some 28,000 ports; the port is left
+    /// to `connect`, which may share it between different servers.
+    pub(crate) fn connect(
+        hub: SocketAddr,
+        source: Ipv4Addr,
+        request: Vec<u8>,
+        registry: &Registry,
+        token: Token,
+    ) -> anyhow::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddrV4::new(source, 0).into()).with_context(|| format!("binding to {source}"))?;
+        match socket.connect(&hub.into()) {
+            Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
+                return Err(error).with_context(|| format!("connecting from {source} to {hub}"));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        let mut stream = TcpStream::from_std(std::net::TcpStream::from(socket));
+        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { stream, state: State::Connecting { request }, tail: Vec::new(), received: 0 })
+    }
+
+    /// Takes what the socket has to say.
+    pub(crate) fn on_event(&mut self, event: &Event, receiver: &mut Receiver) -> anyhow::Result<Change> {
+        if event.is_writable()
+            && let State::Connecting { request } = &self.state
+        {
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error).context("a subscriber could not connect");
+            }
+            let written = self.stream.write(request).context("sending a subscriber's request")?;
+            if written < request.len() {
+                bail!("a new socket took only {written} bytes of a subscriber's request");
+            }
+            self.state = State::Asking;
+        }
+        if event.is_readable() { self.read(receiver) } else { Ok(Change::None) }
+    }
+
+    fn read(&mut self, receiver: &mut Receiver) -> anyhow::Result<Change> {
+        let mut change = Change::None;
+        while self.state != State::Closed {
+            let len = match self.stream.read(&mut receiver.buffer) {
+                Ok(0) => return self.close(),
+                Ok(len) => len,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(_) => return self.close(),
+            };
+            if self.state == State::Open {
+                receiver.take(len, &mut self.tail, &mut self.received);
+            } else if self.take_head(&receiver.buffer[..len])? {
+                change = Change::Opened;
+            }
+            // A read that does not fill the buffer has emptied the socket: the next bytes come with an event of their own.
+            if len < receiver.buffer.len() {
+                break;
+            }
+        }
+        Ok(change)
+    }
+
+    /// Adds to the head; true when it is complete. What follows it, no update but a comment, stays in the tail.
+    fn take_head(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
+        self.tail.extend_from_slice(bytes);
+        let head = match Head::parse(&self.tail) {
+            Ok(Some(head)) => head,
+            Ok(None) => return Ok(false),
+            Err(error) => bail!("a subscriber received no HTTP head: {error:?}"),
+        };
+        if head.second_word() != "200" {
+            bail!("a subscriber was refused:\n{}", String::from_utf8_lossy(&self.tail));
+        }
+        let len = head.len;
+        self.tail.drain(..len);
+        self.state = State::Open;
+        Ok(true)
+    }
+
+    fn close(&mut self) -> anyhow::Result<Change> {
+        if self.state != State::Open {
+            bail!("the server ended a subscriber's connection before it answered");
+        }
+        self.state = State::Closed;
+        Ok(Change::Closed)
+    }
+}
+
+/// The source address of a connection: 127.A.B.C, where the run is A and each 4,000 connections share an address.
+pub(crate) fn source_address(run: u8, index: usize) -> Ipv4Addr {
+    let block = u8::try_from(index / 4_000).unwrap_or(u8::MAX);
+    Ipv4Addr::new(127, 1 + run % 250, 1, 1 + block % 250)
+}
+
+/// The request of a subscriber.
+pub(crate) fn request(hub: SocketAddr, topic: &str, token: &str) -> Vec<u8> {
+    format!(
+        "GET /.well-known/mercure?topic={topic} HTTP/1.1\r\nHost: {hub}\r\nAccept: text/event-stream\r\n\
+         Authorization: Bearer {token}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// Writes what fits into a socket; answers how much.
+pub(crate) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match stream.write(bytes) {
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_spread_over_source_addresses_within_loopback() {
+        assert_eq!(source_address(0, 3_999), Ipv4Addr::new(127, 1, 1, 1));
+        assert_eq!(source_address(0, 4_000), Ipv4Addr::new(127, 1, 1, 2));
+        assert_eq!(source_address(3, 14_999), Ipv4Addr::new(127, 4, 1, 4));
+        assert!(source_address(u8::MAX, 100_000_000).is_loopback());
+    }
+}
