@@ -1,0 +1,25 @@
+//! The harness of the black-box tests: real processes on free ports, raw sockets, and ends that are checked.
+//!
+//! It knows nothing of the product's crates: what it says about the protocol is written down a second time, here.
+//! It panics where a test would fail anyway, with what was seen in the message.
+
+pub mod browser;
+pub mod deadline;
+pub mod hub;
+pub mod metrics;
+pub mod nginx;
+pub mod page;
+pub mod port;
+pub mod process;
+pub mod redis;
+pub mod sse;
+pub mod subscriber;
+pub mod tap;
+pub mod tokens;
+pub mod wire;
+
+pub use deadline::{PATIENCE, eventually, within};
+pub use hub::{Backend, Hub};
+pub use sse::Event;
+pub use subscriber::Subscriber;
+pub use wire::{Request, Response};

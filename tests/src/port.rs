@@ -1,0 +1,20 @@
+//! Free TCP ports.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+use rand::RngExt as _;
+
+/// Below Linux' range for outgoing connections, so that no connection of another test takes a port between its choice
+/// here and the moment when the process that it is for listens.
+const RANGE: std::ops::Range<u16> = 10_000..32_000;
+
+/// A loopback address that nobody listens on.
+pub fn free() -> SocketAddr {
+    for _ in 0..1_000 {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::rng().random_range(RANGE)));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no free port between {} and {}", RANGE.start, RANGE.end);
+}
