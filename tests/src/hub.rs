@@ -243,12 +243,19 @@ impl Hub {
         if !status.success() {
             return Err(format!("after SIGTERM: {status}"));
         }
-        let keys = self.redis.as_ref().map(|redis| redis.keys()).unwrap_or_default();
-        match keys.iter().find(|key| !key.starts_with("rivulet")) {
-            Some(key) => Err(format!("the key {key:?} is not under the prefix")),
-            None => Ok(()),
-        }
+        self.redis.as_deref().map_or(Ok(()), check_keys)
     }
+}
+
+/// Every key stands under the prefix, and what grows with topics or updates goes by itself.
+fn check_keys(redis: &RedisServer) -> Result<(), String> {
+    let fixed = ["clock", "birth", "layout", "index"];
+    if let Some(key) = redis.keys().iter().find(|key| !key.starts_with("{rivulet")) {
+        return Err(format!("the key {key:?} is not under the prefix"));
+    }
+    let for_ever = redis.keys_for_ever();
+    let forgotten = for_ever.iter().find(|key| !fixed.iter().any(|name| key.ends_with(&format!("}}{name}"))));
+    forgotten.map_or(Ok(()), |key| Err(format!("the key {key:?} never expires")))
 }
 
 impl Drop for Hub {

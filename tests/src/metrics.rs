@@ -53,12 +53,29 @@ pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String), String> {
         let mut socket = TcpStream::connect_timeout(&address, patience)?;
         socket.set_read_timeout(Some(patience))?;
         write!(socket, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = Vec::new();
-        socket.read_to_end(&mut answer)?;
+        let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
+        // Not to the end of input: chromedriver keeps connections open whatever it is asked.
+        while !is_complete(&answer) {
+            match socket.read(&mut buffer)? {
+                0 => break,
+                read => answer.extend_from_slice(&buffer[..read]),
+            }
+        }
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     let answer = read().map_err(|error| format!("GET {address}{path}: {error}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or(format!("GET {path}: no head in {answer:?}"))?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
     Ok((status.ok_or(format!("GET {path}: no status in {head:?}"))?, body.to_owned()))
+}
+
+/// Whether an answer holds as many bytes as it announced.
+fn is_complete(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let mut headers = head.lines().filter_map(|line| line.split_once(':'));
+    let length = headers.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    length
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok())
+        .is_some_and(|length| body.len() >= length)
 }

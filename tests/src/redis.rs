@@ -55,6 +55,14 @@ impl RedisServer {
         answer.lines().map(str::to_owned).collect()
     }
 
+    /// The names of the keys that have no time to live.
+    pub fn keys_for_ever(&self) -> Vec<String> {
+        let script = "local r = {} for _, k in ipairs(redis.call('KEYS', '*')) do \
+                      if redis.call('PTTL', k) == -1 then r[#r + 1] = k end end return r";
+        let answer = self.command(&["EVAL", script, "0"]).expect("redis answers");
+        answer.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
     /// Kills it, as a crash would.
     pub fn crash(&mut self) {
         self.process.signal("KILL");

@@ -38,6 +38,8 @@ pub enum Block {
 #[derive(Debug, Default)]
 pub struct Parser {
     pending: Vec<u8>,
+    /// How much of `pending` is known to hold no line end: a long line arrives in many pieces.
+    scanned: usize,
     event: Event,
     fields: usize,
 }
@@ -51,13 +53,16 @@ impl Parser {
         self.pending.extend_from_slice(bytes);
         let mut blocks = Vec::new();
         let mut start = 0;
-        while let Some(length) = self.pending[start..].iter().position(|byte| *byte == b'\n') {
-            let line = self.pending[start..start + length].to_vec();
-            start += length + 1;
+        while let Some(length) = self.pending[self.scanned..].iter().position(|byte| *byte == b'\n') {
+            let end = self.scanned + length;
+            let line = self.pending[start..end].to_vec();
+            start = end + 1;
+            self.scanned = start;
             let line = String::from_utf8(line).map_err(|error| format!("not UTF-8: {error}"))?;
             blocks.extend(self.line(&line)?);
         }
         self.pending.drain(..start);
+        self.scanned = self.pending.len();
         Ok(blocks)
     }
 

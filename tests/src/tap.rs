@@ -31,19 +31,26 @@ impl Conversation {
         headers.find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// The ids of all blocks that came completely.
-    pub fn ids(&self) -> Vec<&str> {
-        let complete = self.received.rsplit_once("\n\n").map_or("", |(complete, _)| complete);
-        complete.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+    /// The ids of blocks with data: what fires an event.
+    pub fn event_ids(&self) -> Vec<&str> {
+        self.blocks().filter(|block| block.contains("\ndata: ")).filter_map(id_of).collect()
     }
 
     /// The ids of blocks that have nothing but an id: cursor heartbeats.
     pub fn cursors(&self) -> Vec<&str> {
-        let complete = self.received.rsplit_once("\n\n").map_or("", |(complete, _)| complete);
-        let alone =
-            complete.split("\n\n").filter_map(|block| block.trim_start_matches(":\n").strip_prefix("id: "));
-        alone.filter(|id| !id.contains('\n')).collect()
+        self.blocks().filter(|block| !block.contains("\ndata: ")).filter_map(id_of).collect()
     }
+
+    /// The blocks that came completely.
+    fn blocks(&self) -> impl Iterator<Item = &str> {
+        let (_, body) = self.received.split_once("\r\n\r\n").unwrap_or_default();
+        let complete = body.rsplit_once("\n\n").map_or("", |(complete, _)| complete);
+        complete.split("\n\n")
+    }
+}
+
+fn id_of(block: &str) -> Option<&str> {
+    block.lines().find_map(|line| line.strip_prefix("id: "))
 }
 
 type Conversations = Arc<Mutex<Vec<Conversation>>>;

@@ -95,6 +95,9 @@ impl Request {
     }
 }
 
+/// How much is read at once.
+const READ_LEN: usize = 16 * 1024;
+
 /// Sends bytes and reads one answer.
 pub async fn exchange(address: SocketAddr, raw: &[u8], method: &str) -> Response {
     let mut socket = TcpStream::connect(address).await.expect("the hub listens");
@@ -174,6 +177,8 @@ impl Reader {
 
     /// Reads more; answers false at the end of input. A reset counts as an end: it follows a close with unread input.
     pub(crate) async fn more(&mut self) -> bool {
+        // Otherwise a read into an empty buffer would take 64 bytes at a time.
+        self.pending.reserve(READ_LEN);
         matches!(self.socket.read_buf(&mut self.pending).await, Ok(read) if read > 0)
     }
 

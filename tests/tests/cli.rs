@@ -173,11 +173,16 @@ async fn what_the_publish_command_sends_the_subscribe_command_prints() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let printed = dir.path().join("printed");
     let mut command = hub::command();
-    command.args(["subscribe", "--hub", &hub.url(), "a"]);
+    command.args(["subscribe", "--url", &hub.url(), "--topic", "a"]);
     let mut client = Process::start(&mut command, &printed);
     hub.expect_connections(1).await;
     let publish = |hub: &Hub, data: &str| {
-        let output = rivulet(&["publish", "--hub", &hub.url(), "--topic", "a", "--data", data], &[]);
+        let made = rivulet(&["token", "--publish", "a"], &[]);
+        let token = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+        let output = rivulet(
+            &["publish", "--url", &hub.url(), "--token", &token, "--topic", "a", "--data", data],
+            &[],
+        );
         assert!(output.status.success(), "{output:?}");
     };
     publish(&hub, "first light");

@@ -33,14 +33,20 @@ mod token;
 mod topics;
 mod usage;
 
+use std::{io::Write, process::ExitCode};
+
 use clap::Parser;
 
 use crate::args::{Args, Command};
 
-fn main() -> anyhow::Result<()> {
-    match Args::parse().command {
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
         Command::Idle(args) => scenario_idle::run(&args),
         Command::OneTopic(args) => scenario_one_topic::run(&args),
         Command::Floor(args) => floor::run(args.listen),
-    }
+    };
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // On one line and without a backtrace: what went wrong here went wrong outside. Standard error may be closed.
+    let _ = writeln!(std::io::stderr(), "rivulet-bench: {error:#}");
+    ExitCode::FAILURE
 }

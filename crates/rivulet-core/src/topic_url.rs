@@ -1,4 +1,4 @@
-//! A topic as a URL, for URL Patterns and the reserved namespace.
+//! A topic as a URL, for URL Patterns: parsed once for all the patterns that an update is held against.
 
 use std::{cell::RefCell, sync::Arc};
 

@@ -127,9 +127,13 @@ fn update_of(line: &[u8], hub: &Hub, access: &Access) -> Result<rivulet_core::Up
             format!("a line has at most {} bytes, this one has {}", hub.config.body_len_max, line.len());
         return Err(Problem::new(ProblemKind::BodyTooLong, detail));
     }
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| {
-        Problem::new(ProblemKind::LineInvalid, format!("a line is a JSON object: {error}"))
-    })?;
+    let invalid =
+        |why: String| Problem::new(ProblemKind::LineInvalid, format!("a line is a JSON object: {why}"));
+    // serde would take an array for a struct as well, whose order of members is nobody's business.
+    if line.first() != Some(&b'{') {
+        return Err(invalid("this one is something else".into()));
+    }
+    let line: Line<'_> = serde_json::from_slice(line).map_err(|error| invalid(error.to_string()))?;
     fields_of(line).into_update(hub, access)
 }
 

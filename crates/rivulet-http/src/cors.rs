@@ -103,23 +103,23 @@ fn origin(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn check(list: &[&str], expected: Result<CorsPolicy, CorsPolicyError>) {
-        assert_eq!(CorsPolicy::parse(list), expected, "{list:?}");
+    fn check(list: &[&str], expected: &Result<CorsPolicy, CorsPolicyError>) {
+        assert_eq!(&CorsPolicy::parse(list), expected, "{list:?}");
     }
 
     #[test]
     fn lists_of_origins_are_read() {
-        check(&[], Ok(CorsPolicy::SameOrigin));
-        check(&["*"], Ok(CorsPolicy::AnyWithoutCredentials));
-        check(&["*", "https://a.example"], Err(CorsPolicyError::WildcardNotAlone));
+        check(&[], &Ok(CorsPolicy::SameOrigin));
+        check(&["*"], &Ok(CorsPolicy::AnyWithoutCredentials));
+        check(&["*", "https://a.example"], &Err(CorsPolicyError::WildcardNotAlone));
         check(
             &["HTTPS://A.example:443", "http://b.example:8080"],
-            Ok(CorsPolicy::Listed(vec!["https://a.example".into(), "http://b.example:8080".into()])),
+            &Ok(CorsPolicy::Listed(vec!["https://a.example".into(), "http://b.example:8080".into()])),
         );
         for wrong in
             ["null", "a.example", "https://a.example/", "https://a.example/x", "https://u@a.example", ""]
         {
-            check(&[wrong], Err(CorsPolicyError::NotAnOrigin(wrong.into())));
+            check(&[wrong], &Err(CorsPolicyError::NotAnOrigin(wrong.into())));
         }
     }
 

@@ -90,6 +90,9 @@ fn hex(digit: Option<&u8>) -> Result<u8, DecodeError> {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(text: &[u8], expected: Result<&[(&str, &str)], &str>) {
@@ -129,5 +132,20 @@ mod tests {
     fn the_number_of_fields_is_bounded() {
         assert!(Form::parse("a&".repeat(FIELDS_MAX).as_bytes()).is_ok());
         assert!(Form::parse("a&".repeat(FIELDS_MAX + 1).as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_comes_back(fields in prop::collection::vec((".{1,8}", ".{0,20}"), 0..8)) {
+            let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string().replace("%20", "+");
+            let text: Vec<String> = fields.iter().map(|(n, v)| format!("{}={}", encode(n), encode(v))).collect();
+            let form = Form::parse(text.join("&").as_bytes()).unwrap();
+            prop_assert_eq!(form.fields, fields);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Form::parse(&bytes);
+        }
     }
 }

@@ -17,11 +17,18 @@ use futures_util::future::poll_fn;
 use rivulet_node::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+/// How often actix may be woken in a row without touching the socket. What our handlers wait for wakes them a few
+/// times; a client that sends more requests ahead than actix' buffer takes makes it wake itself without end, one core
+/// per connection, until the handler is done.
+const IDLE_POLLS_MAX: u32 = 10_000;
+
 /// Where a connection's socket is as long as actix has it.
 pub(crate) struct Slot<S> {
     socket: RefCell<Option<S>>,
     /// Whether actix has written something that the socket has not taken completely.
     unflushed: Cell<bool>,
+    /// How often actix was woken since it last read or wrote.
+    idle_polls: Cell<u32>,
     /// Who waits for [`Slot::unflushed`] to become false.
     waiting: Cell<Option<Waker>>,
 }
@@ -48,6 +55,7 @@ impl<S> Slot<S> {
         Rc::new(Self {
             socket: RefCell::new(Some(socket)),
             unflushed: Cell::new(false),
+            idle_polls: Cell::new(0),
             waiting: Cell::default(),
         })
     }
@@ -56,7 +64,14 @@ impl<S> Slot<S> {
         self.socket.borrow().is_none()
     }
 
+    /// Whether actix only keeps itself busy.
+    fn is_spinning(&self) -> bool {
+        self.idle_polls.set(self.idle_polls.get().saturating_add(1));
+        self.idle_polls.get() > IDLE_POLLS_MAX
+    }
+
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
+        self.idle_polls.set(0);
         if !matches!(written, Poll::Ready(Err(_))) {
             self.unflushed.set(true);
         }
@@ -125,7 +140,7 @@ impl fmt::Debug for Taker {
     }
 }
 
-/// Runs actix's side of a connection until it ends or the slot is emptied.
+/// Runs actix's side of a connection until it ends, the slot is emptied, or a client makes it spin.
 pub(crate) async fn drive<S, E>(
     slot: Rc<Slot<S>>,
     dispatcher: impl Future<Output = Result<(), E>>,
@@ -133,7 +148,7 @@ pub(crate) async fn drive<S, E>(
     let mut dispatcher = pin!(dispatcher);
     // The slot can only be emptied by a handler, which runs inside of the dispatcher: looking afterwards is enough.
     poll_fn(|cx| match dispatcher.as_mut().poll(cx) {
-        Poll::Pending if slot.is_empty() => Poll::Ready(Ok(())),
+        Poll::Pending if slot.is_empty() || slot.is_spinning() => Poll::Ready(Ok(())),
         polled => polled,
     })
     .await
@@ -145,6 +160,7 @@ fn handed_over() -> io::Error {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Handover<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.0.idle_polls.set(0);
         match self.0.socket.borrow_mut().as_mut() {
             Some(socket) => Pin::new(socket).poll_read(cx, buf),
             None => Poll::Ready(Ok(())),

@@ -3,13 +3,13 @@
 use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
 
 use actix_http::{HttpService, Protocol, error::DispatchError};
-use actix_server::{Server, ServerHandle};
+use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
 use actix_service::{ServiceFactory, apply_fn_factory, map_config};
 use actix_web::{
     dev::{AppConfig, Service},
     web,
 };
-use rivulet_node::{Node, Socket};
+use rivulet_node::{Node, Socket, WORKERS_MAX};
 use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
@@ -33,8 +33,12 @@ pub struct HttpServerHandle {
 ///
 /// # Errors
 ///
-/// What the system says about the address or a socket option.
+/// What the system says about the address or a socket option; `InvalidInput` for more than [`WORKERS_MAX`] workers.
 pub fn serve(node: Arc<Node>, config: HttpConfig) -> io::Result<HttpServerHandle> {
+    if config.workers.get() > WORKERS_MAX {
+        let rule = format!("workers is {}, and a node has at most {WORKERS_MAX}", config.workers);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, rule));
+    }
     let listener = listener::listen(config.listen, config.send_buffer_len)?;
     let address = listener.local_addr()?;
     let config = Arc::new(config);
@@ -43,10 +47,11 @@ pub fn serve(node: Arc<Node>, config: HttpConfig) -> io::Result<HttpServerHandle
         .max_concurrent_connections(config.requests_max)
         .shutdown_timeout(config.shutdown_timeout.as_secs())
         .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
     let server = builder
         .listen("hub", listener, move || {
             let hub = Hub::enter(node.clone(), config.clone());
-            over_tcp(hub)
+            over_tcp(hub, stopping.clone())
         })?
         .run();
     let handle = server.handle();
@@ -57,8 +62,9 @@ pub fn serve(node: Arc<Node>, config: HttpConfig) -> io::Result<HttpServerHandle
 /// What a connection over plain TCP passes through. TLS is the same with another stream in the slot.
 fn over_tcp(
     hub: Hub,
+    stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    apply_fn_factory(face(hub), |tcp: TcpStream, http: &_| {
+    apply_fn_factory(face(hub, stopping), |tcp: TcpStream, http: &_| {
         let peer = tcp.peer_addr().ok();
         carry(tcp, peer, http)
     })
@@ -70,12 +76,18 @@ type Connection<S> = (Handover<S>, Protocol, Option<SocketAddr>);
 /// actix's HTTP/1.1 over streams that can be handed over.
 fn face<S: Socket + 'static>(
     hub: Hub,
+    stopping: GracefulShutdownSignal,
 ) -> impl ServiceFactory<Connection<S>, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     let config = hub.config.clone();
     HttpService::build()
         .keep_alive(config.keep_alive)
         .client_request_timeout(config.head_timeout)
         .client_disconnect_timeout(config.disconnect_timeout)
+        // Connections between two requests close at once when the server stops; otherwise it would wait for them.
+        .graceful_shutdown_signal(move || {
+            let stopping = stopping.clone();
+            async move { stopping.notified().await }
+        })
         // Otherwise a client that hangs up while its stream is being opened would go unnoticed until it is open.
         .h1_allow_half_closed(false)
         .on_connect_ext(|stream: &Handover<S>, data| {

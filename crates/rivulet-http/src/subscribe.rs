@@ -92,7 +92,12 @@ fn is_query(request: &HttpRequest) -> bool {
 }
 
 /// Unites the query string with the form in the body: `QUERY` is for lists that are too long for a URL.
-async fn unite(hub: &Hub, request: &HttpRequest, payload: web::Payload, form: &mut Form) -> Result<(), Problem> {
+async fn unite(
+    hub: &Hub,
+    request: &HttpRequest,
+    payload: web::Payload,
+    form: &mut Form,
+) -> Result<(), Problem> {
     let right = "a QUERY has a body of type application/x-www-form-urlencoded";
     let media_type = body::media_type(request);
     if matches!(media_type, MediaType::Ndjson | MediaType::Other) {

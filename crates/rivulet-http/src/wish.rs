@@ -1,7 +1,7 @@
 //! What a subscriber asks for: the parameters of both dialects.
 
 use actix_web::HttpRequest;
-use rivulet_core::{LastEventId, Matcher, matcher::MATCHER_LEN_MAX, text::forbidden_char};
+use rivulet_core::{LastEventId, Matcher};
 
 use crate::{
     auth::Dialect,
@@ -62,23 +62,12 @@ impl<'a> Wish<'a> {
     pub(crate) fn matchers(&self, hub: &Hub) -> Result<Vec<Matcher>, Problem> {
         let mut matchers: Vec<Matcher> = Vec::with_capacity(self.selectors.len());
         for (kind, name, value) in &self.selectors {
-            let refused = |why: String| Problem::new(ProblemKind::MatcherInvalid, why).at(*name);
-            if value.len() > MATCHER_LEN_MAX {
-                let why =
-                    format!("a matcher has at most {MATCHER_LEN_MAX} bytes, this one has {}", value.len());
-                return Err(refused(why));
-            }
-            if let Some(c) = forbidden_char(value) {
-                return Err(refused(format!(
-                    "a matcher must not contain control or format characters, this one contains {c:?}"
-                )));
-            }
             let matcher = match kind {
                 MatcherKind::Selector => Matcher::selector(value),
                 MatcherKind::Exact => Matcher::exact(value),
                 MatcherKind::UrlPattern => Matcher::url_pattern(value, &hub.config.hub_url),
             }
-            .map_err(|error| refused(error.to_string()))?;
+            .map_err(|error| Problem::new(ProblemKind::MatcherInvalid, error.to_string()).at(*name))?;
             if !matchers.contains(&matcher) {
                 matchers.push(matcher);
             }

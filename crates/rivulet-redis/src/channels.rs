@@ -144,7 +144,8 @@ impl Channels {
         }
         shrink(&mut state.entries);
         shrink(&mut state.waiting);
-        if state.lingering.capacity() > CAPACITY_MIN && state.lingering.len() < state.lingering.capacity() / 4 {
+        if state.lingering.capacity() > CAPACITY_MIN && state.lingering.len() < state.lingering.capacity() / 4
+        {
             state.lingering.shrink_to(state.lingering.len() * 2);
         }
         taken
@@ -260,8 +261,10 @@ mod tests {
         let a = topic("a");
         assert!(matches!(channels.confirmation(&a), Confirmation::NotRetained));
         channels.retain(&a);
-        let Confirmation::Wait(mut waiting) = channels.confirmation(&a) else { panic!("confirmed too early") };
-        channels.confirm(&[a.clone()], position(7));
+        let Confirmation::Wait(mut waiting) = channels.confirmation(&a) else {
+            panic!("confirmed too early")
+        };
+        channels.confirm(std::slice::from_ref(&a), position(7));
         assert_eq!(waiting.try_recv(), Ok(position(7)));
         assert!(channels.state.lock().waiting.is_empty());
         channels.begin();
@@ -283,7 +286,11 @@ mod tests {
                 previous_of_topics: smallvec::smallvec![position(30), position(previous)],
                 envelope: bytes::Bytes::new(),
             };
-            assert_eq!(channels.misses(&update, &topics, position(verified)), expected, "{previous} {verified}");
+            assert_eq!(
+                channels.misses(&update, &topics, position(verified)),
+                expected,
+                "{previous} {verified}"
+            );
         };
         check(0, 5, false);
         check(10, 5, false);

@@ -21,7 +21,9 @@ pub enum ConnectError {
         reason: String,
     },
     /// The server is too old.
-    #[error("Redis at {address} has version {version}, but at least 6.2 is needed (SET with GET, XTRIM with MINID)")]
+    #[error(
+        "Redis at {address} has version {version}, but at least 6.2 is needed (SET with GET, XTRIM with MINID)"
+    )]
     Version {
         /// Host and port.
         address: String,

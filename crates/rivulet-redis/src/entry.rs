@@ -23,7 +23,10 @@ impl Entry {
     /// Reads the answer of `XRANGE`.
     pub(crate) fn parse_all(answer: Value) -> Result<Vec<Self>, TransportError> {
         let Value::Array(entries) = answer else { return Err(unexpected("the type of a stream")) };
-        entries.into_iter().map(|entry| Self::parse(entry).ok_or_else(|| unexpected("a stream's entry"))).collect()
+        entries
+            .into_iter()
+            .map(|entry| Self::parse(entry).ok_or_else(|| unexpected("a stream's entry")))
+            .collect()
     }
 
     fn parse(entry: Value) -> Option<Self> {

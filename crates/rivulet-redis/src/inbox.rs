@@ -74,7 +74,9 @@ impl Inbox {
     fn message(&self, data: Vec<Value>) {
         let Some(Value::BulkString(message)) = data.into_iter().nth(1) else { return };
         let Some(announcement) = Announcement::parse(message) else {
-            tracing::warn!("a message on one of our channels is not an announcement: someone else writes there");
+            tracing::warn!(
+                "a message on one of our channels is not an announcement: someone else writes there"
+            );
             return;
         };
         if matches!(announcement, Announcement::Tick(_)) {

@@ -79,8 +79,7 @@ impl Log {
         match selection {
             Selection::Topics(topics) => self.read_topics(topics, after, len_max.max(1)).await,
             Selection::Matching(matchers) => {
-                let selects =
-                    |topics: &[Topic]| matchers.iter().any(|matcher| matcher.matches_any(topics));
+                let selects = |topics: &[Topic]| matchers.iter().any(|matcher| matcher.matches_any(topics));
                 self.read_index(after, len_max.max(1), selects).await
             }
         }
@@ -133,7 +132,9 @@ impl Log {
             page.more = true;
             page.through = merged.last().map_or(page.through, |entry| entry.position);
         }
-        page.entries = merged.into_iter().map(decode).collect::<Result<_, _>>()?;
+        let len = merged.len();
+        page.entries = merged.into_iter().filter_map(decode).collect();
+        page.complete &= page.entries.len() == len;
         Ok(page)
     }
 
@@ -166,7 +167,7 @@ impl Log {
             more: entries.len() == INDEX_LEN,
             complete: chained && after >= clock.birth,
             clock,
-            entries: entries.into_iter().map(IndexEntry::parse).collect::<Result<_, _>>()?,
+            entries: entries.iter().map(IndexEntry::parse).collect(),
         })
     }
 
@@ -222,7 +223,7 @@ impl Log {
             let mut missing = Vec::new();
             for (answer, entry) in answers.into_iter().zip(wanted) {
                 match Entry::parse_all(answer)?.pop() {
-                    Some(found) => fetched.push(decode(found)?),
+                    Some(found) => fetched.extend(decode(found)),
                     None => missing.push(entry),
                 }
             }
@@ -249,14 +250,22 @@ impl Log {
 }
 
 impl IndexEntry {
-    fn parse(entry: Entry) -> Result<Self, TransportError> {
-        let text = String::from_utf8(entry.content).map_err(|_| unexpected("the index"))?;
-        let topics = text.split('\n').map(Topic::parse).collect::<Result<_, _>>();
-        Ok(Self { position: entry.position, topics: topics.map_err(|_| unexpected("the index"))? })
+    /// What is not a topic can have been written by someone else only, and selects nothing.
+    fn parse(entry: &Entry) -> Self {
+        let text = String::from_utf8_lossy(&entry.content);
+        let topics = text.split('\n').filter_map(|topic| Topic::parse(topic).ok()).collect();
+        Self { position: entry.position, topics }
     }
 }
 
-fn decode(entry: Entry) -> Result<Arc<Appended>, TransportError> {
-    let update = envelope::decode(Bytes::from(entry.content)).map_err(|_| unexpected("an envelope"))?;
-    Ok(Arc::new(Appended { position: entry.position, update }))
+/// None for an envelope that this version cannot read: it counts as discarded. As an error it would stop the feed and
+/// every replay that comes across it, again and again.
+fn decode(entry: Entry) -> Option<Arc<Appended>> {
+    match envelope::decode(Bytes::from(entry.content)) {
+        Ok(update) => Some(Arc::new(Appended { position: entry.position, update })),
+        Err(error) => {
+            tracing::warn!(position = %entry.position, %error, "an update in the log cannot be read");
+            None
+        }
+    }
 }

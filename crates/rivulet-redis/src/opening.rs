@@ -34,8 +34,10 @@ pub(crate) async fn open(
     let call =
         Call { keys: vec![keys.layout.as_bytes()], args: vec![FORMAT.as_bytes(), PARTITIONS.as_bytes()] };
     let layout = Script::open().run(&mut connection, &call).await.map_err(unreachable)?;
-    let [format, partitions]: [String; 2] =
-        redis::from_redis_value::<Vec<String>>(layout).ok().and_then(|layout| layout.try_into().ok()).unwrap_or_default();
+    let [format, partitions]: [String; 2] = redis::from_redis_value::<Vec<String>>(layout)
+        .ok()
+        .and_then(|layout| layout.try_into().ok())
+        .unwrap_or_default();
     for (field, found, expected) in [("format", format, FORMAT), ("partitions", partitions, PARTITIONS)] {
         if found != expected {
             let (prefix, expected) = (config.prefix.clone(), expected.to_owned());
@@ -64,7 +66,9 @@ async fn warn_of_eviction(connection: &mut MultiplexedConnection) {
     let answer: Result<Value, _> =
         redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(connection).await;
     let policy = answer.ok().and_then(|answer| {
-        redis::from_redis_value::<std::collections::HashMap<String, String>>(answer).ok()?.remove("maxmemory-policy")
+        redis::from_redis_value::<std::collections::HashMap<String, String>>(answer)
+            .ok()?
+            .remove("maxmemory-policy")
     });
     match policy.as_deref() {
         Some("noeviction") | None => {}

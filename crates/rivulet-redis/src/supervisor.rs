@@ -72,12 +72,8 @@ impl Supervisor {
         self.channels.begin();
         let (subscribed, ready) = oneshot::channel();
         let writer = &mut self.writer;
-        let subscriber = Subscriber {
-            connection,
-            keys: &self.keys,
-            channels: &self.channels,
-            ticker: &self.ticker,
-        };
+        let subscriber =
+            Subscriber { connection, keys: &self.keys, channels: &self.channels, ticker: &self.ticker };
         tokio::select! {
             error = subscriber.run(subscribed) => error.reason,
             error = feed_when(ready, writer, messages) => error.reason,

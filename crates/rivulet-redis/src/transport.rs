@@ -57,8 +57,7 @@ impl RedisTransport {
         let connector = Connector::new(config.check()?, config.deadline)?;
         let keys = Keys::new(&config.prefix);
         open(&connector, &config, &keys).await?;
-        let unreachable =
-            |reason: String| ConnectError::Unreachable { address: connector.address(), reason };
+        let unreachable = |reason: String| ConnectError::Unreachable { address: connector.address(), reason };
         let commands = Commands::connect(connector.clone()).await;
         let commands = Arc::new(commands.map_err(|error| unreachable(error.to_string()))?);
         let seen = Arc::new(Seen::default());
@@ -66,8 +65,7 @@ impl RedisTransport {
         let start = ticker.tick().await.map_err(|error| unreachable(error.reason))?;
 
         let pool = connector.readers()?;
-        let log =
-            Arc::new(Log { pool, keys: keys.clone(), age: config.age, deadline: config.deadline });
+        let log = Arc::new(Log { pool, keys: keys.clone(), age: config.age, deadline: config.deadline });
         let (channels, status) = (Arc::new(Channels::default()), Arc::new(Status::starting()));
         let (feed, receiver) = mpsc::channel(rivulet_node::transport::FEED_LEN_MAX);
         let sent = Arc::new(AtomicU64::new(start.as_micros()));

@@ -88,7 +88,7 @@ fn not_ready(is_open: bool, feed: &FeedStatus) -> Option<String> {
         _ if !is_open => Some("the node is stopping".to_owned()),
         FeedStatus::Live => None,
         FeedStatus::Stale { since, reason } => {
-            Some(format!("the feed is stale since {since:.1?} ago: {reason}"))
+            Some(format!("no update could arrive for {since:.1?}: {reason}"))
         }
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn command() -> Command {
     let flags = || SETTINGS.iter().map(flag);
     let after = format!("{}\n\n{}", settings::HELP, exit::HELP);
     Command::new("rivulet")
+        .bin_name("rivulet")
         .version(env!("CARGO_PKG_VERSION"))
         .about("A clustered hub for the Mercure protocol: publish on one node, receive on every node")
         .args_conflicts_with_subcommands(true)

@@ -108,7 +108,7 @@ impl Config {
         let redis_prefix = reader.value("redis-prefix", values::redis_prefix);
         let workers = reader.value("workers", values::workers);
         let hub_url = reader.value("hub-url", values::hub_url);
-        let authorizer = reader.tokens(mode);
+        let authorizer = reader.tokens(mode, hub_url.as_ref());
         let anonymous = reader.value("anonymous", settings::is_on);
         let cors = reader.list("cors-origin", CorsPolicy::parse);
         let publish_origins = reader.list("publish-origin", AllowedOrigins::parse);

@@ -1,4 +1,4 @@
-//! Reads `text/event-stream` as WHATWG HTML says (server-sent events, "interpreting an event stream"), piece by piece.
+//! Reads `text/event-stream` piece by piece, as WHATWG HTML says (server-sent events, "interpreting an event stream").
 
 use std::{collections::VecDeque, time::Duration};
 

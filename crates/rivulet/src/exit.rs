@@ -1,5 +1,5 @@
-//! How a command ends: the exit codes (those of BSD's sysexits, so that scripts can tell causes apart) and the one line on
-//! standard error that goes with them.
+//! How a command ends: the exit codes (those of BSD's sysexits, so that scripts can tell causes apart) and the line
+//! on standard error that goes with them.
 
 use std::fmt;
 

@@ -97,9 +97,8 @@ mod tests {
         check("RS256", "secret", "not a PEM key");
         check("HS256", "", "empty");
         check("HS256", "@/nonexistent/key", "cannot be read");
-        assert!(
-            matches!(key(algorithm("HS512").unwrap(), "secret").unwrap(), KeySource::Secret { secret, .. } if secret == b"secret")
-        );
+        let source = key(algorithm("HS512").unwrap(), "secret").unwrap();
+        assert!(matches!(source, KeySource::Secret { secret, .. } if secret == b"secret"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Where the value of a setting comes from: flag, `RIVULET_*`, `MERCURE_*`, file, development mode, default, in this order.
+//! Where the value of a setting comes from: flag, `RIVULET_*`, `MERCURE_*`, file, development mode, default, in this
+//! order.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -41,7 +42,7 @@ pub(crate) struct Found {
     pub(crate) origin: Origin,
 }
 
-/// All settings that have a value, mistakes and remarks made on the way, and what a Mercure deployment says beyond them.
+/// All settings that have a value, with what was found wrong or remarkable on the way.
 #[derive(Default)]
 pub(crate) struct Layers {
     found: BTreeMap<&'static str, Found>,

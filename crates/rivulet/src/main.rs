@@ -65,11 +65,17 @@ fn run() -> Result<ExitCode, Failure> {
     }
 }
 
-/// `--help` and `--version` are answered; everything else is a mistake on the command line.
+/// `--help` and `--version` are answered; everything else is a mistake on the command line, told in one line.
 fn usage(error: &clap::Error) -> Result<ExitCode, Failure> {
+    if error.use_stderr() {
+        let text = error.render().to_string();
+        let lines = text.lines().take_while(|line| !line.is_empty()).map(str::trim);
+        let line = lines.collect::<Vec<_>>().join(" ");
+        return Err(Failure::usage(format!("{}; see rivulet --help", line.trim_start_matches("error: "))));
+    }
     // A closed standard output is no mistake here.
     let _ = error.print();
-    Ok(if error.use_stderr() { ExitCode::from(Code::Usage as u8) } else { ExitCode::SUCCESS })
+    Ok(ExitCode::SUCCESS)
 }
 
 fn args<T: clap::FromArgMatches>(matches: &ArgMatches) -> Result<T, Failure> {

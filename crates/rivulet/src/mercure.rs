@@ -133,8 +133,8 @@ impl Deployment {
             }
             _ => self.mistakes.push(Mistake {
                 text: format!(
-                    "{SERVER_NAME} {text:?} must be :PORT or http://HOST[:PORT], all with one port: Rivulet does not end \
-                     TLS itself; put a proxy in front of it, or say --listen"
+                    "{SERVER_NAME} {text:?} must be :PORT or http://HOST[:PORT], all with one port: Rivulet does not \
+                     end TLS itself; put a proxy in front of it, or say --listen"
                 ),
                 about_listen: true,
             }),
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn directives_become_settings() {
-        let text = "\n anonymous # for all\n cors_origins https://a.example \"https://b.example\"\n publish_origins *\n \
+        let text = "\n anonymous # for all\n cors_origins https://a.example \"https://b.example\"\n \
+                    publish_origins *\n \
                     heartbeat 40s\n write_timeout 600s\ndispatch_timeout 5s\ncookie_name `c`\n";
         let deployment = of(&[(EXTRA_DIRECTIVES, text)]);
         assert!(deployment.mistakes.is_empty(), "{:?}", deployment.mistakes);

@@ -5,8 +5,8 @@ use std::fs;
 /// Open files that are none of streams: Redis, listeners, requests that are being answered.
 const FILES_RESERVED: usize = 512;
 
-/// Raises the soft limit of open files to the hard one: each stream is an open file, and shells give 1,024. Answers the
-/// limit that is now in force.
+/// Raises the soft limit of open files to the hard one: each stream is an open file, and shells give 1,024. Answers
+/// the limit that is now in force.
 pub(crate) fn raise_file_limit() -> std::io::Result<u64> {
     rlimit::increase_nofile_limit(rlimit::INFINITY)
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Longer durations are refused: they are typing mistakes, and deadlines computed from them could overflow.
-const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Parses a sequence of whole numbers with units (`ms`, `s`, `m`, `h`, `d`). `0` alone needs no unit.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -96,7 +96,7 @@ mod tests {
         check("1s5", None);
         check("99999999999999999999s", None);
         check("18446744073709551615d", None);
-        check("3661d", None);
+        check("3651d", None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 use clap::ArgMatches;
 use rivulet_http::HttpConfig;
 use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, Transport};
-use rivulet_redis::{RedisConfig, RedisTransport};
+use rivulet_redis::{ConnectError, RedisConfig, RedisTransport};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
 
@@ -25,7 +25,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long tasks that were left over may take to notice that the runtime ends.
 const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// "No limit by age" for transports, whose clocks want a number.
-const RETENTION_AGE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+const RETENTION_AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Runs the hub until a signal stops it.
 pub(crate) fn run(matches: &ArgMatches, environment: &Environment) -> Result<ExitCode, Failure> {
@@ -46,8 +46,8 @@ fn announce(config: &Config) {
     }
     if config.mode == Mode::Development {
         warn!(
-            "DEVELOPMENT MODE, NOT FOR PRODUCTION: everybody may subscribe, pages of every origin may read, and whoever \
-             knows the well-known development key may publish"
+            "DEVELOPMENT MODE, NOT FOR PRODUCTION: everybody may subscribe, pages of every origin may read, and \
+             whoever knows the well-known development key may publish"
         );
     }
 }
@@ -70,10 +70,13 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let admin_listener = TcpListener::bind(config.admin_listen)
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
     let connections_max = connections_max(config);
-    let (transport, feed) = connect(config).await?;
+    let (transport, feed) = tokio::select! {
+        connected = connect(config) => connected?,
+        signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),
+    };
     let node = Node::start(transport, feed, node_config(config, connections_max));
     config.authorizer.start(&tokio::runtime::Handle::current());
-    let http = rivulet_http::serve(Arc::clone(&node), http_config(config))
+    let mut http = rivulet_http::serve(Arc::clone(&node), http_config(config))
         .map_err(|error| cannot_listen("--listen", config.listen, error))?;
     let admin = admin::serve(Arc::clone(&node), admin_listener)
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
@@ -87,11 +90,19 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         "Rivulet listens"
     );
 
-    let signal = signals.next().await;
+    let signal = tokio::select! {
+        signal = signals.next() => signal,
+        ended = http.ended() => {
+            let reason = ended.err().map_or_else(|| "nobody knows why".to_owned(), |error| error.to_string());
+            return Err(Failure::new(Code::Software, format!("the server has ended by itself: {reason}")));
+        }
+    };
     info!(signal = signal.name(), "Rivulet stops: it is not ready any more, and ends its streams");
     let stopped = async {
         node.shutdown().await;
-        http.stop().await;
+        if let Err(error) = http.stop().await {
+            warn!(%error, "The server did not end well");
+        }
         admin.stop().await;
     };
     tokio::select! {
@@ -139,10 +150,19 @@ async fn connect(config: &Config) -> Result<(Arc<dyn Transport>, Feed), Failure>
         let (transport, feed) = MemoryTransport::start(Retention { age, count, ..Retention::default() });
         return Ok((transport, feed));
     };
-    let redis = RedisConfig { prefix: config.redis_prefix.clone(), ..RedisConfig::new(url.as_str()) };
-    let (transport, feed) = RedisTransport::connect(redis)
-        .await
-        .map_err(|error| Failure::unavailable(format!("Redis is not available (--redis-url): {error}")))?;
+    let redis = RedisConfig {
+        url: url.to_string(),
+        prefix: config.redis_prefix.clone(),
+        age,
+        count,
+        ..RedisConfig::default()
+    };
+    let (transport, feed) = RedisTransport::connect(redis).await.map_err(|error| match error {
+        ConnectError::Config { .. } | ConnectError::Layout { .. } => {
+            Failure::usage(format!("--redis-url, --redis-prefix: {error}"))
+        }
+        error => Failure::unavailable(format!("--redis-url: {error}")),
+    })?;
     Ok((transport, feed))
 }
 

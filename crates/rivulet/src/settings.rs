@@ -1,5 +1,5 @@
-//! The table of all settings of `rivulet serve`: one row is a flag, a `RIVULET_*` environment variable and a key of the
-//! configuration file at once. What the values mean is checked in `config`.
+//! The table of all settings of `rivulet serve`: one row is a flag, a `RIVULET_*` environment variable and a key of
+//! the configuration file at once. What the values mean is checked in `config`.
 
 /// One setting.
 #[derive(Debug)]
@@ -96,42 +96,88 @@ impl Setting {
 pub(crate) const SETTINGS: &[Setting] = &[
     switch(
         "dev",
-        "Development mode, not for production: anonymous subscribers, any origin (without credentials), the well-known \
-         development key for 0.x tokens and for 1.0 tokens of the issuer https://localhost",
+        "Development mode, not for production: anonymous subscribers, any origin (without credentials), the \
+         well-known development key for 0.x tokens and for 1.0 tokens of the issuer https://localhost",
     ),
-    one("config", "FILE", "TOML file with settings; its keys are the names of these flags without the dashes"),
+    one(
+        "config",
+        "FILE",
+        "TOML file with settings; its keys are the names of these flags without the dashes",
+    ),
     one("listen", "ADDR", "Address and port of the hub").default("127.0.0.1:3000"),
-    one("admin-listen", "ADDR", "Address and port of /live, /ready and /metrics; keep it private").default("127.0.0.1:9180"),
-    one("redis-url", "URL", "Redis behind all nodes: redis://[USER:PASSWORD@]HOST[:PORT][/DB]. Without it, this node stands alone and keeps its log in memory")
+    one(
+        "admin-listen",
+        "ADDR",
+        "Address and port of /live, /ready and /metrics; keep it private",
+    )
+    .default("127.0.0.1:9180"),
+    one(
+        "redis-url",
+        "URL",
+        "Redis behind all nodes: redis://[USER:PASSWORD@]HOST[:PORT][/DB]. Without it, this node stands \
+         alone and keeps its log in memory",
+    )
         .exposed(Exposure::Url),
     one("redis-prefix", "TEXT", "What all keys and channels in Redis begin with").default("rivulet"),
     one("workers", "COUNT", "Threads that serve connections; auto = one per CPU").default("auto"),
     one(
         "hub-url",
         "URL",
-        "Public URL of the hub, the same for all nodes: relative topics and patterns are resolved against it, and it is \
-         the resource identifier of 1.0 tokens unless --resource says another",
+        "Public URL of the hub, the same for all nodes: relative topics and patterns are resolved against it, and \
+         it is the resource identifier of 1.0 tokens unless --resource says another",
     )
     .default(rivulet_http::DEFAULT_HUB_URL),
-    one("publisher-jwt-key", "KEY", "0.x: key of publishers' tokens: the secret, or the PEM text of a public key, or @FILE with either")
+    one(
+        "publisher-jwt-key",
+        "KEY",
+        "0.x: key of publishers' tokens: the secret, or the PEM text of a public key, or @FILE with either",
+    )
         .exposed(Exposure::Secret),
-    one("publisher-jwt-alg", "ALG", "0.x: algorithm of publishers' tokens: HS256, HS384, HS512, RS*, PS*, ES256, ES384, EdDSA").default("HS256"),
-    one("publisher-jwks-url", "URL", "0.x: JWK Set with the keys of publishers' tokens, instead of a key").exposed(Exposure::Url),
+    one(
+        "publisher-jwt-alg",
+        "ALG",
+        "0.x: algorithm of publishers' tokens: HS256, HS384, HS512, RS*, PS*, ES256, ES384, EdDSA",
+    )
+    .default("HS256"),
+    one(
+        "publisher-jwks-url",
+        "URL",
+        "0.x: JWK Set with the keys of publishers' tokens, instead of a key",
+    )
+    .exposed(Exposure::Url),
     one("publisher-jwks-file", "FILE", "0.x: the same in a file"),
-    one("subscriber-jwt-key", "KEY", "0.x: key of subscribers' tokens, as --publisher-jwt-key").exposed(Exposure::Secret),
+    one(
+        "subscriber-jwt-key",
+        "KEY",
+        "0.x: key of subscribers' tokens, as --publisher-jwt-key",
+    )
+    .exposed(Exposure::Secret),
     one("subscriber-jwt-alg", "ALG", "0.x: algorithm of subscribers' tokens").default("HS256"),
-    one("subscriber-jwks-url", "URL", "0.x: JWK Set with the keys of subscribers' tokens").exposed(Exposure::Url),
+    one(
+        "subscriber-jwks-url",
+        "URL",
+        "0.x: JWK Set with the keys of subscribers' tokens",
+    )
+    .exposed(Exposure::Url),
     one("subscriber-jwks-file", "FILE", "0.x: the same in a file"),
     many(
         "trusted-issuer",
         "ISSUER=SOURCE",
-        "1.0: an issuer of access tokens (claim iss) and its keys. SOURCE is jwks:URL, jwks:@FILE, or ALG:KEY, where KEY is the \
-         secret, or the PEM text of a public key, or @FILE with either",
+        "1.0: an issuer of access tokens (claim iss) and its keys. SOURCE is jwks:URL, jwks:@FILE, or ALG:KEY, \
+         where KEY is the secret, or the PEM text of a public key, or @FILE with either",
     )
     .exposed(Exposure::Issuer),
-    one("resource", "ID", "1.0: this hub's resource identifier, which their aud must hold; without it, --hub-url"),
+    one(
+        "resource",
+        "ID",
+        "1.0: this hub's resource identifier, which their aud must hold; without it, --hub-url",
+    ),
     switch("anonymous", "Let subscribers without a token receive public updates"),
-    many("cors-origin", "ORIGIN", "Origin whose pages may subscribe and publish (scheme://host[:port]); * = any, without credentials"),
+    many(
+        "cors-origin",
+        "ORIGIN",
+        "Origin whose pages may subscribe and publish (scheme://host[:port]); * = any, without credentials",
+    ),
     many("publish-origin", "ORIGIN", "Origin whose pages may publish with a cookie"),
     one(
         "cookie-name",
@@ -140,31 +186,58 @@ pub(crate) const SETTINGS: &[Setting] = &[
          __Secure-mercure_access_token in 1.0 (mercure_access_token with --dev)",
     ),
     one("heartbeat", "DURATION", "How often an idle stream gets a heartbeat; 0 = never").default("15s"),
-    one("lifetime", "DURATION", "Longest life of a stream; each is ended at a random 80–100 % of it; 0 = no end").default("600s"),
-    one("write-deadline", "DURATION", "How long a subscriber may take nothing before its stream is ended (1s to 10m)").default("20s"),
-    one("retention-age", "DURATION", "How long updates are kept for clients that come back; 0 = no limit by age").default("24h"),
+    one(
+        "lifetime",
+        "DURATION",
+        "Longest life of a stream; each is ended at a random 80–100 % of it; 0 = no end",
+    )
+    .default("600s"),
+    one(
+        "write-deadline",
+        "DURATION",
+        "How long a subscriber may take nothing before its stream is ended (1s to 10m)",
+    )
+    .default("20s"),
+    one(
+        "retention-age",
+        "DURATION",
+        "How long updates are kept for clients that come back; 0 = no limit by age",
+    )
+    .default("24h"),
     one("retention-count", "COUNT", "How many updates are kept per topic").default("1000"),
     one("body-limit", "SIZE", "Longest update, and longest body of a request").default("1MiB"),
     one("batch-limit", "SIZE", "Longest body of a batch of updates").default("8MiB"),
-    one("connections-max", "COUNT", "Most streams that this node holds; auto = what the limit of open files allows").default("auto"),
-    one("send-buffer", "SIZE", "Kernel send buffer per connection (SO_SNDBUF, 4KiB to 16MiB): what a reader that stops costs").default("32KiB"),
+    one(
+        "connections-max",
+        "COUNT",
+        "Most streams that this node holds; auto = what the limit of open files allows",
+    )
+    .default("auto"),
+    one(
+        "send-buffer",
+        "SIZE",
+        "Kernel send buffer per connection (SO_SNDBUF, 4KiB to 16MiB): what a reader that stops costs",
+    )
+    .default("32KiB"),
     one("log-format", "FORMAT", "pretty or json, on standard error").default("pretty"),
-    one("log-level", "FILTER", "error, warn, info, debug, trace, or per module: info,rivulet_redis=debug").default("info"),
+    one("log-level", "FILTER", "error, warn, info, debug, trace, or per module: info,rivulet_redis=debug")
+        .default("info,actix_server=warn"),
 ];
 
 /// For the end of `--help`.
 pub(crate) const HELP: &str = "\
-A value is looked for in this order: flag, RIVULET_* variable, MERCURE_* variable, configuration file, default. An empty
-variable counts as not set. The MERCURE_* variables of existing deployments are:
+A value is looked for in this order: flag, RIVULET_* variable, MERCURE_* variable, configuration file, what --dev
+stands for, default. A list from one of them hides those below it. An empty variable counts as not set; lists in
+variables are separated by white space. The MERCURE_* variables of existing deployments are:
   MERCURE_PUBLISHER_JWT_KEY, MERCURE_PUBLISHER_JWT_ALG     --publisher-jwt-key, --publisher-jwt-alg
   MERCURE_SUBSCRIBER_JWT_KEY, MERCURE_SUBSCRIBER_JWT_ALG   --subscriber-jwt-key, --subscriber-jwt-alg
-  MERCURE_TRUSTED_ISSUERS      issuers of 1.0 tokens, separated by white space; the keys above are then theirs, as in
-                               the reference hub 1.0, and 0.x is on only with RIVULET_* keys or flags
+  MERCURE_TRUSTED_ISSUERS      issuers of 1.0 tokens; the keys above are then theirs, as in the reference hub 1.0,
+                               and 0.x is on only with RIVULET_* keys or flags. Not used beside --trusted-issuer
   MERCURE_RESOURCE_IDENTIFIER  --resource
-  SERVER_NAME                  --listen: :PORT or http://HOST[:PORT], on all interfaces; Rivulet ends no TLS itself
-  MERCURE_EXTRA_DIRECTIVES     one per line: anonymous, cors_origins, publish_origins, heartbeat, write_timeout (--lifetime),
-                               dispatch_timeout (--write-deadline), cookie_name, resource_identifier, public_url,
-                               subscriptions (accepted with a warning: this version has no subscription API).
-                               Any other directive is an error
+  SERVER_NAME                  --listen: :PORT or http://HOST[:PORT], on all interfaces; no TLS is ended here
+  MERCURE_EXTRA_DIRECTIVES     one per line: anonymous, cors_origins, publish_origins, heartbeat, cookie_name,
+                               write_timeout (--lifetime), dispatch_timeout (--write-deadline), public_url
+                               (--hub-url), resource_identifier (--resource), subscriptions (accepted with a
+                               warning: this version has no subscription API). Any other directive is an error
 
 Durations: 250ms, 15s, 10m, 1h30m, 7d, or 0. Sizes: 32768, 64KiB, 1MiB (KB, MB: powers of ten).";

@@ -195,7 +195,7 @@ fn url(args: &SubscribeArgs) -> Result<Url, Failure> {
     Ok(url)
 }
 
-/// Doubles with each attempt that did not last; 50–100 % of it, so that clients of a node that died do not come at once.
+/// Doubles with each attempt that did not last; 50–100 % of it, so that a dead node's clients do not come at once.
 fn backoff(retry: Option<Duration>, attempts: u32) -> Duration {
     let longest = retry.unwrap_or(BACKOFF_MIN).saturating_mul(1 << attempts.min(10)).min(BACKOFF_MAX);
     longest.mul_f64(rand::random_range(0.5..=1.0))

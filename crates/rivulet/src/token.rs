@@ -141,3 +141,64 @@ fn signing_key(algorithm: Algorithm, text: &str) -> Result<EncodingKey, Failure>
     };
     key.map_err(|_| Failure::usage(format!("--key is not a private key in PEM form for {algorithm:?}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+    use jsonwebtoken::{DecodingKey, Validation};
+
+    use super::*;
+    use crate::cli;
+
+    fn make_with(arguments: &[&str]) -> Result<(Header, Value), Failure> {
+        let matches =
+            cli::command().try_get_matches_from([&["rivulet", "token"], arguments].concat()).unwrap();
+        let args = TokenArgs::from_arg_matches(matches.subcommand_matches("token").unwrap()).unwrap();
+        let token = make(&args, SystemTime::now())?;
+        let mut validation = Validation::new(args.alg.parse().unwrap());
+        validation.required_spec_claims.clear();
+        validation.validate_aud = false;
+        let key = DecodingKey::from_secret(args.key.as_bytes());
+        let data = jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap();
+        Ok((data.header, data.claims))
+    }
+
+    #[test]
+    fn a_1_0_token_is_an_access_token_of_the_development_issuer() {
+        let arguments = ["--publish=https://a.example/1", "--subscribe=urlpattern:/b/:id", "--ttl=10m"];
+        let (header, claims) = make_with(&arguments).unwrap();
+        assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+        assert_eq!(claims["iss"], "https://localhost");
+        assert_eq!(claims["aud"], "https://localhost/.well-known/mercure");
+        assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 600);
+        let details = &claims["authorization_details"];
+        assert_eq!(details[0]["actions"], json!(["publish"]));
+        assert_eq!(details[0]["topics"], json!([{ "match": "https://a.example/1" }]));
+        assert_eq!(details[1]["topics"], json!([{ "match": "/b/:id", "match_type": "urlpattern" }]));
+    }
+
+    #[test]
+    fn a_0_x_token_has_the_mercure_claim_and_may_be_valid_for_ever() {
+        let arguments = ["--dialect=0.x", "--subscribe=/b/{id}", "--ttl=0", "--alg=HS512", "--key=secret"];
+        let (header, claims) = make_with(&arguments).unwrap();
+        assert_eq!((header.typ.as_deref(), header.alg), (Some("JWT"), Algorithm::HS512));
+        assert_eq!(claims["mercure"], json!({ "publish": [], "subscribe": ["/b/{id}"] }));
+        assert_eq!(claims.get("exp"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_refused() {
+        let check = |arguments: &[&str], rule: &str| {
+            let failure = make_with(arguments).unwrap_err();
+            assert!(
+                failure.code == Code::Usage && failure.message.contains(rule),
+                "{arguments:?}: {failure}"
+            );
+        };
+        check(&[], "--publish and --subscribe");
+        check(&["--publish=*", "--ttl=0"], "must expire");
+        check(&["--publish=*", "--ttl=1"], "--ttl");
+        check(&["--publish=*", "--alg=none"], "--alg");
+        check(&["--publish=*", "--alg=RS256"], "private key");
+    }
+}

@@ -26,7 +26,8 @@ async fn a_private_update_needs_a_grant(backend: Backend) {
     let mut by_template = hub.open(&Request::subscribe("topic=*").bearer(&template)).await;
     let new = access(&[("subscribe", "exact", "a")]);
     let mut by_detail = hub.open(&Request::subscribe("match=a").bearer(&new)).await;
-    let pattern = access(&[("subscribe", "urlpattern", "/:anything")]);
+    // Relative to the hub's URL, as the topic is.
+    let pattern = access(&[("subscribe", "urlpattern", "/.well-known/:anything")]);
     let mut by_pattern = hub.open(&Request::subscribe("match=*").bearer(&pattern)).await;
     let publisher = access(&[("publish", "exact", "a")]);
     let mut by_publisher = hub.open(&Request::subscribe("match=a").bearer(&publisher)).await;

@@ -98,7 +98,8 @@ fn nothing_unwraps_outside_tests() {
     for (path, text) in rust_files() {
         let is_product =
             path.starts_with("crates") && path.components().any(|part| part.as_os_str() == "src");
-        let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
+        let is_test = path.file_stem().is_some_and(|stem| stem == "tests")
+            || path.components().any(|part| part.as_os_str() == "tests");
         if !is_product || is_test {
             continue;
         }

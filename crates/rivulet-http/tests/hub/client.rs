@@ -12,24 +12,24 @@ use tokio::{
 use super::{DEADLINE, header};
 
 /// An open stream.
-pub struct Stream {
+pub(crate) struct Stream {
     response: Response,
     text: String,
 }
 
 impl Stream {
-    pub fn of(response: Response) -> Self {
+    pub(crate) fn of(response: Response) -> Self {
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(header(&response, "content-type"), Some("text/event-stream"));
         Self { response, text: String::new() }
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         header(&self.response, name)
     }
 
     /// Reads until `text` has come; answers everything that came.
-    pub async fn until(&mut self, text: &str) -> &str {
+    pub(crate) async fn until(&mut self, text: &str) -> &str {
         while !self.text.contains(text) {
             let chunk = timeout(DEADLINE, self.response.chunk()).await;
             let chunk = chunk.unwrap_or_else(|_| panic!("{text:?} did not come, but {:?}", self.text));
@@ -41,28 +41,28 @@ impl Stream {
 }
 
 /// A connection that sends what it is told, byte for byte.
-pub struct Raw {
-    pub socket: TcpStream,
-    pub text: String,
+pub(crate) struct Raw {
+    pub(crate) socket: TcpStream,
+    pub(crate) text: String,
 }
 
 impl Raw {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         Self { socket: TcpStream::connect(address).await.unwrap(), text: String::new() }
     }
 
-    pub async fn open(address: SocketAddr, request: &str) -> Self {
+    pub(crate) async fn open(address: SocketAddr, request: &str) -> Self {
         let mut raw = Self::connect(address).await;
         raw.send(request.as_bytes()).await;
         raw
     }
 
-    pub async fn send(&mut self, bytes: &[u8]) {
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
     }
 
     /// Reads until `text` has come.
-    pub async fn until(&mut self, text: &str) -> &str {
+    pub(crate) async fn until(&mut self, text: &str) -> &str {
         while !self.text.contains(text) {
             assert!(self.read().await > 0, "ended before {text:?}: {:?}", self.text);
         }
@@ -70,7 +70,7 @@ impl Raw {
     }
 
     /// Reads until the server closes; answers everything that came.
-    pub async fn to_end(&mut self) -> &str {
+    pub(crate) async fn read_all(&mut self) -> &str {
         while self.read().await > 0 {}
         &self.text
     }

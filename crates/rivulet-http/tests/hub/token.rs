@@ -5,21 +5,21 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-pub const SECRET: &[u8] = b"a secret that only these tests have and use";
-pub const RESOURCE: &str = "https://localhost/.well-known/mercure";
-pub const ISSUER: &str = "https://issuer.example";
+pub(crate) const SECRET: &[u8] = b"a secret that only these tests have and use";
+pub(crate) const RESOURCE: &str = "https://localhost/.well-known/mercure";
+pub(crate) const ISSUER: &str = "https://issuer.example";
 
 /// A 0.x token with these selectors.
-pub fn v0(publish: &[&str], subscribe: &[&str]) -> String {
+pub(crate) fn v0(publish: &[&str], subscribe: &[&str]) -> String {
     sign("JWT", &json!({"mercure": {"publish": publish, "subscribe": subscribe}}))
 }
 
 /// A 1.0 token that allows to publish to and to receive exactly these topics (`*`: all).
-pub fn v1(publish: &[&str], subscribe: &[&str]) -> String {
+pub(crate) fn v1(publish: &[&str], subscribe: &[&str]) -> String {
     sign("at+jwt", &v1_claims(publish, subscribe))
 }
 
-pub fn v1_claims(publish: &[&str], subscribe: &[&str]) -> Value {
+pub(crate) fn v1_claims(publish: &[&str], subscribe: &[&str]) -> Value {
     let details: Vec<Value> = [("publish", publish), ("subscribe", subscribe)]
         .into_iter()
         .filter(|(_, topics)| !topics.is_empty())
@@ -34,11 +34,11 @@ pub fn v1_claims(publish: &[&str], subscribe: &[&str]) -> Value {
     })
 }
 
-pub fn sign(typ: &str, claims: &Value) -> String {
+pub(crate) fn sign(typ: &str, claims: &Value) -> String {
     let header = Header { typ: Some(typ.into()), ..Header::new(Algorithm::HS256) };
     encode(&header, claims, &EncodingKey::from_secret(SECRET)).unwrap()
 }
 
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }

@@ -11,21 +11,34 @@ use rivulet_node::{
 };
 use tokio::sync::Semaphore;
 
-pub struct Gated {
+pub(crate) struct Gated {
     memory: Arc<MemoryTransport>,
     /// Whether every call fails.
-    pub broken: AtomicBool,
-    /// A permit per append that may go on.
-    pub permits: Semaphore,
-    /// Whether an append has begun.
-    pub begun: AtomicBool,
+    pub(crate) broken: AtomicBool,
+    /// Whether subscriptions need a permit as well.
+    pub(crate) gates_subscriptions: AtomicBool,
+    /// A permit per append (and subscription) that may go on.
+    pub(crate) permits: Semaphore,
+    /// Whether a call has come to the gate.
+    pub(crate) begun: AtomicBool,
 }
 
 impl Gated {
-    pub fn start() -> (Arc<Self>, Feed) {
+    pub(crate) fn start() -> (Arc<Self>, Feed) {
         let (memory, feed) = MemoryTransport::start(Retention::default());
-        let (broken, permits, begun) = (AtomicBool::new(false), Semaphore::new(0), AtomicBool::new(false));
-        (Arc::new(Self { memory, broken, permits, begun }), feed)
+        let gated = Self {
+            memory,
+            broken: AtomicBool::new(false),
+            gates_subscriptions: AtomicBool::new(false),
+            permits: Semaphore::new(0),
+            begun: AtomicBool::new(false),
+        };
+        (Arc::new(gated), feed)
+    }
+
+    async fn pass(&self) {
+        self.begun.store(true, SeqCst);
+        self.permits.acquire().await.unwrap().forget();
     }
 
     fn check(&self) -> Result<(), TransportError> {
@@ -40,8 +53,7 @@ impl Gated {
 impl Transport for Gated {
     async fn append(&self, update: Update) -> Result<Position, TransportError> {
         self.check()?;
-        self.begun.store(true, SeqCst);
-        self.permits.acquire().await.unwrap().forget();
+        self.pass().await;
         self.memory.append(update).await
     }
 
@@ -51,6 +63,9 @@ impl Transport for Gated {
 
     async fn confirmed(&self, interest: &Interest) -> Result<Position, TransportError> {
         self.check()?;
+        if self.gates_subscriptions.load(SeqCst) {
+            self.pass().await;
+        }
         self.memory.confirmed(interest).await
     }
 

@@ -6,7 +6,9 @@ use rivulet_core::{Matcher, Position, Update};
 
 use super::{
     Hub, Kept,
-    probe::{all_data, append, append_update, data, eventually, id, matching, read, read_all, topics, update},
+    probe::{
+        all_data, append, append_update, data, eventually, id, matching, read, read_all, topics, update,
+    },
 };
 use crate::Selection;
 
@@ -46,7 +48,8 @@ pub async fn concurrent_appends_all_get_positions_of_their_own(hub: &impl Hub) {
 pub async fn what_was_appended_is_read_back_on_every_node(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let start = append(&members[0].transport, &["start"], "").await;
-    let update = Update { private: true, id: Some(id("x")), retry_ms: Some(7), ..update(&["a"], "one\r\ntwo") };
+    let update =
+        Update { private: true, id: Some(id("x")), retry_ms: Some(7), ..update(&["a"], "one\r\ntwo") };
     let position = append_update(&members[0].transport, update.clone()).await;
     for member in &members {
         for selection in [topics(&["a"]), matching(&["a"])] {
@@ -86,8 +89,11 @@ pub async fn pages_end_where_they_say_and_lead_to_the_next(hub: &impl Hub) {
     let expected: Vec<String> = (0..120).map(|n| n.to_string()).collect();
     for len_max in [1, 7, 50, 1000] {
         for selection in [topics(&names), Selection::Matching(Arc::new([Matcher::All])), matching(&names)] {
-            let read: Vec<_> =
-                read_all(transport, &selection, start, len_max).await.iter().map(|entry| data(entry)).collect();
+            let read: Vec<_> = read_all(transport, &selection, start, len_max)
+                .await
+                .iter()
+                .map(|entry| data(entry))
+                .collect();
             assert_eq!(read, expected, "in pages of {len_max}");
         }
     }

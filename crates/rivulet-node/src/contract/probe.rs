@@ -1,6 +1,9 @@
 //! What the rules use to look at a transport: updates that are easy to make, and a feed that is read with a deadline.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use rivulet_core::{EventId, Matcher, Position, Topic, Update};
@@ -78,7 +81,10 @@ pub(super) async fn read(
     assert!(page.through >= after, "a page never goes back");
     let mut last = after;
     for entry in &page.entries {
-        assert!(entry.position > last && entry.position <= page.through, "a page is in order and within its end");
+        assert!(
+            entry.position > last && entry.position <= page.through,
+            "a page is in order and within its end"
+        );
         last = entry.position;
     }
     page
@@ -121,7 +127,7 @@ impl Member {
         self.transport.confirmed(interest).await.expect("an interest must be confirmed")
     }
 
-    /// The next event; none once the patience ends.
+    /// The next event.
     pub(super) async fn event(&mut self) -> FeedEvent {
         let event = tokio::time::timeout(PATIENCE, self.feed.recv()).await;
         event.expect("an event must come").expect("the feed must not end")
@@ -132,7 +138,10 @@ impl Member {
         let topic = topic(name);
         let mut updates = Vec::with_capacity(len);
         let mut last = Position::ZERO;
+        // Ticks keep events coming while an update is missing: so all of this has a deadline too.
+        let deadline = Instant::now() + PATIENCE * 2;
         while updates.len() < len {
+            assert!(Instant::now() < deadline, "{} of {len} updates of {name} came", updates.len());
             match self.event().await {
                 FeedEvent::Verified(position) => {
                     assert!(position >= last, "verified {position} after {last}");

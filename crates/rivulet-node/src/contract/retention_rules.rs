@@ -54,7 +54,10 @@ pub async fn an_age_discards_the_oldest_and_pages_say_so(hub: &impl Hub) {
         let behind = read(transport, &topics(&["a"]), start, 10).await;
         let level = read(transport, &topics(&["a", "b"]), last, 10).await;
         assert!(level.complete, "who has read everything lost nothing");
-        assert!(behind.complete != behind.entries.is_empty(), "what is gone is said to be gone, and nothing else");
+        assert!(
+            behind.complete != behind.entries.is_empty(),
+            "what is gone is said to be gone, and nothing else"
+        );
         !behind.complete
     })
     .await;

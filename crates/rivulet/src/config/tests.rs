@@ -82,7 +82,7 @@ fn every_wrong_value_is_named_with_its_rule() {
     check("--listen=3000", "an IP address and a port");
     check("--admin-listen=", "an IP address and a port");
     check("--redis-url=redis:6379", "must be redis://");
-    check("--redis-prefix={a}", "without spaces and braces");
+    check("--redis-prefix={a}", "letters, digits");
     check("--workers=0", "must be auto or 1 to 64");
     check("--workers=65", "must be auto or 1 to 64");
     check("--hub-url=hub.example", "http or https");
@@ -99,7 +99,7 @@ fn every_wrong_value_is_named_with_its_rule() {
     check("--write-deadline=0", "must be 1s to 10m");
     check("--retention-age=-1s", "");
     check("--retention-count=0", "at least 1");
-    check("--body-limit=1.5MiB", "whole number of bytes");
+    check("--body-limit=1.5MiB", "number of bytes");
     check("--body-limit=2GiB", "bytes");
     check("--connections-max=0", "auto or a whole number");
     check("--send-buffer=1KiB", "bytes");

@@ -11,7 +11,7 @@ use crate::{keys, mercure};
 
 impl Reader<'_> {
     /// Both dialects' tokens. `None`: there is a mistake.
-    pub(super) fn tokens(&mut self, mode: Mode) -> Option<Authorizer> {
+    pub(super) fn tokens(&mut self, mode: Mode, hub_url: Option<&Url>) -> Option<Authorizer> {
         let mistakes_before = self.mistakes.len();
         let publisher = self.keys("publisher");
         let subscriber = self.keys("subscriber");
@@ -19,7 +19,7 @@ impl Reader<'_> {
         if mode == Mode::Production {
             self.refuse_development_key([&publisher, &subscriber], &issuers);
         }
-        let resource = self.resource(&issuers);
+        let resource = self.resource(&issuers, hub_url);
         let cookie_name = self.value("cookie-name", values::cookie_name);
         if self.mistakes.len() > mistakes_before {
             return None;
@@ -50,12 +50,12 @@ impl Reader<'_> {
     }
 
     /// What must stand in the `aud` of 1.0 tokens. A default would be the same for all hubs of the world.
-    fn resource(&mut self, issuers: &[TrustedIssuer]) -> Option<Url> {
+    fn resource(&mut self, issuers: &[TrustedIssuer], hub_url: Option<&Url>) -> Option<Url> {
         if self.is_given("resource") {
             return self.value("resource", Url::parse);
         }
         if self.is_given("hub-url") {
-            return self.value("hub-url", values::hub_url);
+            return hub_url.cloned();
         }
         if !issuers.is_empty() {
             let text = "1.0 issuers (--trusted-issuer, MERCURE_TRUSTED_ISSUERS) need --resource or --hub-url: what \

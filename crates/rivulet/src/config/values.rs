@@ -87,19 +87,20 @@ pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
 }
 
 pub(super) fn redis_url(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).ok().filter(|url| url.scheme() == "redis" && url.has_host());
-    url.ok_or("must be redis://[USER:PASSWORD@]HOST[:PORT][/DB]")
+    let is_redis = |url: &Url| match url.scheme() {
+        "redis" => url.has_host(),
+        "redis+unix" => !url.path().is_empty(),
+        _ => false,
+    };
+    let url = Url::parse(text).ok().filter(is_redis);
+    url.ok_or("must be redis://[USER:PASSWORD@]HOST[:PORT][/DB] or redis+unix:///PATH")
 }
 
-/// Braces would change the hash slot in Redis Cluster.
+/// Braces would change the hash slot in Redis Cluster, and spaces the commands that people type.
 pub(super) fn redis_prefix(text: &str) -> Result<String, &'static str> {
-    let fits = |b: u8| b.is_ascii_graphic() && !b"{}".contains(&b);
-    let fits = !text.is_empty() && text.len() <= 64 && text.bytes().all(fits);
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 1 to 64 printable ASCII characters without spaces and braces")
-    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
+    let fits = (1..=64).contains(&text.len()) && text.bytes().all(plain);
+    if fits { Ok(text.to_owned()) } else { Err("must be 1 to 64 letters, digits and characters of -_.:") }
 }
 
 /// `0` is off.
