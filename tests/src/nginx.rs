@@ -10,8 +10,7 @@ use crate::{PATIENCE, eventually, metrics, port, process::Process};
 #[derive(Debug)]
 pub struct Nginx {
     address: SocketAddr,
-    // Before the directory: dropped first, so that it does not write into a directory that is gone.
-    _process: Process,
+    process: Process,
     _dir: TempDir,
 }
 
@@ -47,11 +46,20 @@ impl Nginx {
             metrics::get(address, "/nginx").map_err(|error| format!("{error}; it wrote {:?}", log()))
         })
         .await;
-        Self { address, _process: process, _dir: dir }
+        Self { address, process, _dir: dir }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // A killed master would leave its workers behind.
+        self.process.signal("TERM");
+        let ended = self.process.wait(PATIENCE);
+        assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}");
     }
 }

@@ -17,10 +17,15 @@ impl Grants {
         !topics.is_empty() && topics.iter().all(|topic| self.publish.iter().any(|grant| grant.matches(topic)))
     }
 
-    /// Whether a private update on these topics may be delivered: a grant for **any** of them is enough.
+    /// Whether a private update on these topics may be delivered, see [`may_receive`].
     pub fn may_receive(&self, topics: &[Topic]) -> bool {
-        self.subscribe.iter().any(|grant| grant.matches_any(topics))
+        may_receive(&self.subscribe, topics)
     }
+}
+
+/// Whether a private update on these topics may be delivered to who holds these grants: one for **any** topic is enough.
+pub fn may_receive(grants: &[Matcher], topics: &[Topic]) -> bool {
+    grants.iter().any(|grant| grant.matches_any(topics))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Reservation {
                 partial: Bytes::new(),
                 cursor: Position::ZERO,
                 memberships: SmallVec::new(),
-                grants: (!grants.subscribe.is_empty()).then(|| Rc::new(grants)),
+                grants: grants.subscribe.into_boxed_slice(),
                 behind: false,
                 blocked_since: None,
                 last_write: 0,

@@ -9,13 +9,12 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
-use rivulet_core::{Grants, Position};
+use rivulet_core::{Matcher, Position};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
@@ -61,7 +60,8 @@ pub(crate) struct Seat {
     /// Everything up to here has been written, or is in `partial`.
     pub(crate) cursor: Position,
     pub(crate) memberships: SmallVec<[Membership; 2]>,
-    pub(crate) grants: Option<Rc<Grants>>,
+    /// What private updates it may receive.
+    pub(crate) grants: Box<[Matcher]>,
     /// Whether it may have something still to take; its sources count it.
     pub(crate) behind: bool,
     pub(crate) blocked_since: Option<Tick>,
@@ -118,7 +118,7 @@ pub(crate) struct Written {
 impl Seat {
     /// Whether this subscriber may have a delivery that matched.
     pub(crate) fn may_receive(&self, delivery: &Delivery) -> bool {
-        !delivery.private || self.grants.as_ref().is_some_and(|grants| grants.may_receive(&delivery.topics))
+        !delivery.private || rivulet_core::grants::may_receive(&self.grants, &delivery.topics)
     }
 
     /// Writes what is left of earlier bytes and then the batch, and moves the cursor.

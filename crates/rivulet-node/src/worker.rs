@@ -156,7 +156,7 @@ impl Seat {
     pub(crate) fn take_page(&mut self, page: &Page) {
         let entries = page.entries.iter().filter(|entry| {
             let topics = &entry.update.topics;
-            !entry.update.private || self.grants.as_ref().is_some_and(|grants| grants.may_receive(topics))
+            !entry.update.private || rivulet_core::grants::may_receive(&self.grants, topics)
         });
         let pending = entries.map(|entry| Delivery::new(entry, Default::default())).collect();
         if let Phase::Replaying(replay) = &mut self.phase {
