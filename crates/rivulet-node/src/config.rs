@@ -8,7 +8,7 @@ pub const WORKERS_MAX: usize = 64;
 /// and what arrived meanwhile joins the pending frames of all who were not served yet.
 pub(crate) const SLICE_LEN: usize = 64;
 /// Events that may wait between the pump and one worker; beyond, the pump waits, and the feed behind it.
-pub(crate) const INBOX_LEN_MAX: usize = 1024;
+pub(crate) const INBOX_LEN_MAX: usize = 512;
 /// Events that a worker takes at once, between two slices.
 pub(crate) const INTAKE_LEN_MAX: usize = 256;
 /// Frames that one ring keeps for subscribers that are behind. Older ones are read from the log.
@@ -25,8 +25,12 @@ pub(crate) const WRITE_FRAMES_MAX: usize = 64;
 pub(crate) const WRITES_IN_A_ROW_MAX: usize = 4;
 /// Updates that a replay reads at once; a subscriber that replays holds one such page at most.
 pub(crate) const PAGE_LEN: usize = 64;
-/// Attempts to read a page before the stream is ended with `replay_failed`.
-pub(crate) const REPLAY_ATTEMPTS_MAX: u32 = 4;
+/// Bytes of a page that a replaying subscriber holds (a single larger frame is kept alone); the rest is read again.
+pub(crate) const PAGE_BYTES_MAX: usize = 64 << 10;
+/// Longest wait for one of the node's reads of the log.
+pub(crate) const READ_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The pause before a stream's read of the log is tried again, at first and at the most.
+pub(crate) const READ_PAUSE: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 
 /// How a node behaves.
 #[derive(Clone, Debug)]

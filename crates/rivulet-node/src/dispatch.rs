@@ -13,7 +13,7 @@ use crate::{
     CloseReason,
     config::{RINGS_BYTES_MAX, SLICE_LEN, WRITES_IN_A_ROW_MAX},
     delivery::Delivery,
-    replay::{Replay, selection},
+    replay::{Replay, Told, selection},
     seat::{Batch, Phase, Seat, Wrote},
     seats::{Behind, Seats, narrow},
     source::Source,
@@ -57,9 +57,6 @@ impl Seats {
                 self.push(*key, delivery);
             }
         }
-        if self.ring_bytes > RINGS_BYTES_MAX {
-            self.relieve_rings();
-        }
     }
 
     fn push(&mut self, key: u32, delivery: &Arc<Delivery>) {
@@ -80,9 +77,17 @@ impl Seats {
         }
     }
 
-    /// All rings together have become too large: those that are kept only for subscribers behind are emptied, and
-    /// these read the log instead.
-    fn relieve_rings(&mut self) {
+    /// Whether all rings together have become so large that passes have to end before more input is taken.
+    pub(crate) fn rings_are_full(&self) -> bool {
+        self.ring_bytes > RINGS_BYTES_MAX && !self.passes.dirty.is_empty()
+    }
+
+    /// If all rings together have become too large, empties those that are kept only for subscribers behind; these read
+    /// the log instead.
+    pub(crate) fn relieve_rings(&mut self) {
+        if self.ring_bytes <= RINGS_BYTES_MAX {
+            return;
+        }
         for (_, source) in &mut self.sources {
             if source.remaining == 0 {
                 self.ring_bytes -= source.ring.bytes();
@@ -158,7 +163,7 @@ impl Seats {
             Phase::Live => {
                 let Some(batch) = gather(seat, sources) else {
                     let matchers = seat.memberships.iter().map(|m| &sources[m.source as usize].matcher);
-                    let replay = Replay::starting_after(seat.cursor, selection(matchers));
+                    let replay = Replay::starting_after(seat.cursor, selection(matchers), Told::Complete);
                     seat.phase = Phase::Replaying(Box::new(replay));
                     count(&stats.replays, 1);
                     return Next::Again;
@@ -230,8 +235,11 @@ fn write(seat: &mut Seat, batch: &Batch<'_>, stats: &WorkerStats, now: crate::wh
         count(&stats.bytes_written, written.bytes);
         count(&stats.deliveries, written.deliveries);
     }
-    if wrote == Wrote::Blocked {
-        seat.blocked_since.get_or_insert(now);
+    match wrote {
+        Wrote::Blocked => _ = seat.blocked_since.get_or_insert(now),
+        // There may have been nothing left to write: what it was blocked on has been discarded by the log as well.
+        Wrote::All => seat.blocked_since = None,
+        Wrote::Part | Wrote::Gone => {}
     }
     wrote
 }

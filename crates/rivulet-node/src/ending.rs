@@ -13,7 +13,7 @@ pub enum CloseReason {
     TokenExpired,
     /// The node stopped.
     NodeShutdown,
-    /// The log could not be read.
+    /// Updates that the client had still to read have been discarded. It comes back with its last id and is told so.
     ReplayFailed,
 }
 

@@ -10,13 +10,24 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rivulet_core::{Update, cursor::position_id};
-use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle};
+use rivulet_core::{Position, Update, cursor::position_id};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    task::{JoinError, JoinHandle},
+};
 use uuid::Uuid;
 
 use crate::{
-    Feed, FeedStatus, NodeConfig, NodeSnapshot, Transport, TransportError, delivery::Input, places::Places,
-    pump, registry::Registry, seats::Seats, worker::Worker, workers::Workers,
+    Feed, FeedStatus, NodeConfig, NodeSnapshot, Page, Selection, Transport, TransportError,
+    config::{PAGE_LEN, READ_WAIT_MAX},
+    delivery::Input,
+    places::Places,
+    pump,
+    registry::Registry,
+    seats::Seats,
+    worker::Worker,
+    workers::Workers,
 };
 
 /// How long a stopping node waits until its workers have ended all streams: they only have to close sockets.
@@ -163,15 +174,51 @@ impl NodeShared {
         self.open.load(Acquire)
     }
 
+    /// Reads one page of the log, with at most so many reads at the same time on this node.
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        selection: Selection,
+        after: Position,
+    ) -> Result<Page, TransportError> {
+        let permit = tokio::time::timeout(READ_WAIT_MAX, self.replay_reads.acquire()).await;
+        let Ok(Ok(_permit)) = permit else {
+            return Err(TransportError::new(format!(
+                "no read of the log came free within {READ_WAIT_MAX:?}"
+            )));
+        };
+        let transport = self.transport.clone();
+        self.while_wanted(async move { transport.read(&selection, after, PAGE_LEN).await }).await
+    }
+
     /// Runs work of the transport on the node's runtime: connections made on a worker's thread would die with it. The
     /// work goes on if the caller is dropped.
     pub(crate) async fn on_runtime<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
     ) -> Result<T, TransportError> {
-        let done = self.runtime.spawn(work).await;
-        done.unwrap_or_else(|error| Err(TransportError::new(format!("the work was interrupted: {error}"))))
+        finished(self.runtime.spawn(work).await)
     }
+
+    /// The same, but the work ends with its caller: nobody waits for a page whose client has gone.
+    pub(crate) async fn while_wanted<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
+    ) -> Result<T, TransportError> {
+        let mut work = AbortOnDrop(self.runtime.spawn(work));
+        finished((&mut work.0).await)
+    }
+}
+
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn finished<T>(done: Result<Result<T, TransportError>, JoinError>) -> Result<T, TransportError> {
+    done.unwrap_or_else(|error| Err(TransportError::new(format!("the work was interrupted: {error}"))))
 }
 
 const _: fn() = || {

@@ -1,14 +1,11 @@
 //! A replay: how a subscriber reads the log until it reaches the rings.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use rivulet_core::{Matcher, Position, Topic};
+use smallvec::SmallVec;
 
-use crate::{
-    Page, Selection, Transport, TransportError,
-    config::{PAGE_LEN, REPLAY_ATTEMPTS_MAX},
-    delivery::Delivery,
-};
+use crate::{Appended, Page, Selection, config::PAGE_BYTES_MAX, delivery::Delivery};
 
 /// One page at most, written at the client's pace; then the next is read.
 #[derive(Debug)]
@@ -22,20 +19,41 @@ pub(crate) struct Replay {
     pub(crate) more: bool,
     /// Whether a page is being read now.
     pub(crate) reading: bool,
+    /// Whether the subscriber has been told that something may be missing.
+    pub(crate) told: Told,
+}
+
+/// What a subscriber was told when its replay began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// Everything after its last id follows.
+    Complete,
+    /// What is kept follows.
+    Earliest,
 }
 
 impl Replay {
     /// A replay that has still to read what stands after `cursor`.
-    pub(crate) fn starting_after(cursor: Position, selection: Selection) -> Self {
-        Self { selection, pending: VecDeque::new(), through: cursor, more: true, reading: false }
+    pub(crate) fn starting_after(cursor: Position, selection: Selection, told: Told) -> Self {
+        Self { told, selection, pending: VecDeque::new(), through: cursor, more: true, reading: false }
     }
 
-    /// Takes a page; its entries must have been filtered by the subscriber's grants.
-    pub(crate) fn take_page(&mut self, page: &Page, pending: VecDeque<Arc<Delivery>>) {
+    /// Takes of a page what `may_receive` allows, up to [`PAGE_BYTES_MAX`]; what does not fit is read again later.
+    pub(crate) fn take_page(&mut self, page: &Page, may_receive: impl Fn(&Appended) -> bool) {
         self.reading = false;
-        self.pending = pending;
-        self.through = self.through.max(page.through);
-        self.more = page.more;
+        (self.through, self.more) = (self.through.max(page.through), page.more);
+        let mut bytes = 0;
+        for entry in page.entries.iter().filter(|entry| may_receive(entry)) {
+            if bytes >= PAGE_BYTES_MAX
+                && let Some(last) = self.pending.back()
+            {
+                (self.through, self.more) = (last.position(), true);
+                return;
+            }
+            let delivery = Delivery::new(entry, SmallVec::new());
+            bytes += delivery.frame.bytes.len();
+            self.pending.push_back(delivery);
+        }
     }
 }
 
@@ -52,22 +70,4 @@ pub(crate) fn selection<'a>(matchers: impl Iterator<Item = &'a Matcher> + Clone)
         Some(topics) => Selection::Topics(topics.into()),
         None => Selection::Matching(matchers.cloned().collect()),
     }
-}
-
-/// Reads a page; tries again with growing pauses, since the log is often back before the client would be.
-pub(crate) async fn read_page(
-    transport: &dyn Transport,
-    selection: &Selection,
-    after: Position,
-) -> Result<Page, TransportError> {
-    let mut pause = Duration::from_millis(250);
-    for _ in 1..REPLAY_ATTEMPTS_MAX {
-        match transport.read(selection, after, PAGE_LEN).await {
-            Ok(page) => return Ok(page),
-            Err(error) => tracing::debug!(%error, "a page of the log could not be read; trying again"),
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
-    }
-    transport.read(selection, after, PAGE_LEN).await
 }

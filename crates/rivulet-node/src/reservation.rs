@@ -8,16 +8,16 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{
-    CloseReason, Interest, Page, TransportError,
+    CloseReason, Interest, TransportError,
     ready::SeatWaker,
     registry::interest,
-    replay::{Replay, selection},
+    replay::{Replay, Told, selection},
     seat::{Phase, Seat},
     socket::Socket,
     stats::count,
     subscribe::{Resumed, SubscribeError, SubscribeRequest},
     wheel::{Tick, ticks},
-    worker::{WorkerShared, read_limited},
+    worker::WorkerShared,
 };
 
 /// A seat without a socket. Gives everything back when it is dropped before it was opened.
@@ -34,7 +34,7 @@ impl Reservation {
         request: SubscribeRequest,
     ) -> Result<Self, SubscribeError> {
         let SubscribeRequest { matchers, grants, last_event_id, expires_in } = request;
-        if !worker.node.is_open() {
+        if !worker.is_open() {
             return Err(SubscribeError::Closing);
         }
         let place = worker.node.places.take().ok_or(SubscribeError::NodeFull)?;
@@ -118,11 +118,11 @@ impl Reservation {
             LastEventId::Position(position) => Some(position),
             LastEventId::Publisher(id) => {
                 let transport = node.transport.clone();
-                node.on_runtime(async move { transport.locate(&id).await }).await?
+                node.while_wanted(async move { transport.locate(&id).await }).await?
             }
         };
         let selection = selection(matchers.iter());
-        let read = |after| node.on_runtime(read_limited(node.clone(), selection.clone(), after));
+        let read = |after| node.read(selection.clone(), after);
         let after = known.unwrap_or(Position::ZERO);
         let mut page = read(after).await?;
         let resumed = if known.is_some() && page.complete { Resumed::Known } else { Resumed::Earliest };
@@ -136,16 +136,11 @@ impl Reservation {
         let mut seats = self.worker.seats.borrow_mut();
         count(&seats.stats.replays, 1);
         let seat = &mut seats.seats[self.key];
-        seat.start_replay(cursor, selection, &page);
+        let told = if resumed == Resumed::Known { Told::Complete } else { Told::Earliest };
+        seat.cursor = cursor;
+        seat.phase = Phase::Replaying(Box::new(Replay::starting_after(cursor, selection, told)));
+        seat.take_page(&page);
         Ok(())
-    }
-}
-
-impl Seat {
-    fn start_replay(&mut self, cursor: Position, selection: crate::Selection, page: &Page) {
-        self.cursor = cursor;
-        self.phase = Phase::Replaying(Box::new(Replay::starting_after(cursor, selection)));
-        self.take_page(page);
     }
 }
 

@@ -74,14 +74,11 @@ impl Seats {
         let mut memberships = SmallVec::with_capacity(matchers.len());
         for matcher in matchers {
             let source = self.source(matcher);
-            let members = &mut self.sources[source as usize].members;
+            let joined = &mut self.sources[source as usize];
             // A matcher that was given twice is one membership.
-            if members.last() == Some(&narrow(key)) {
-                continue;
+            if joined.members.last() != Some(&narrow(key)) {
+                memberships.push(Membership { source, index: joined.join(narrow(key)) });
             }
-            memberships.push(Membership { source, index: narrow(members.len()) });
-            members.push(narrow(key));
-            self.sources[source as usize].behind += 1;
         }
         memberships.shrink_to_fit();
         seat.memberships = memberships;
@@ -168,19 +165,14 @@ impl Seats {
     fn leave(&mut self, membership: Membership) {
         let key = membership.source as usize;
         let source = &mut self.sources[key];
-        source.members.swap_remove(membership.index as usize);
-        if let Some(moved) = source.members.get(membership.index as usize) {
-            // The last member took the place that became free.
-            let theirs = &mut self.seats[*moved as usize].memberships;
+        if let Some(moved) = source.leave(membership.index) {
+            let theirs = &mut self.seats[moved as usize].memberships;
             if let Some(theirs) = theirs.iter_mut().find(|theirs| theirs.source == membership.source) {
                 theirs.index = membership.index;
             }
         }
-        if source.members.is_empty() {
+        if self.sources[key].members.is_empty() {
             self.remove_source(key);
-        } else if source.remaining > 0 {
-            // Someone who had not been looked at may stand among those who had: everybody is looked at again.
-            source.remaining = source.member_count();
         }
     }
 

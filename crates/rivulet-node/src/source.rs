@@ -58,6 +58,27 @@ impl Source {
         }
     }
 
+    /// Adds a seat behind the last member, and answers its place.
+    pub(crate) fn join(&mut self, key: u32) -> u32 {
+        if self.remaining > 0 {
+            // The pass comes by here as well: without one step more it would end before a member that it owes a look.
+            self.remaining += 1;
+        }
+        self.members.push(key);
+        self.behind += 1;
+        self.member_count() - 1
+    }
+
+    /// Takes a member out; the last one takes its place. Answers who moved.
+    pub(crate) fn leave(&mut self, index: u32) -> Option<u32> {
+        self.members.swap_remove(index as usize);
+        if self.remaining > 0 {
+            // Someone who had not been looked at may stand among those who had: everybody is looked at again.
+            self.remaining = self.member_count();
+        }
+        self.members.get(index as usize).copied()
+    }
+
     pub(crate) fn member_count(&self) -> u32 {
         u32::try_from(self.members.len()).unwrap_or(u32::MAX)
     }
@@ -94,5 +115,73 @@ impl Source {
     /// Whether nobody needs the ring.
     pub(crate) fn is_settled(&self) -> bool {
         self.behind == 0 && self.remaining == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn source() -> Source {
+        let enrolled = Enrolled { routed: Position::ZERO, pattern: None };
+        Source::new(Matcher::All, &enrolled)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push,
+        Look(u8),
+        Join,
+        Leave(prop::sample::Index),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            Just(Step::Push),
+            (1..64u8).prop_map(Step::Look),
+            Just(Step::Join),
+            any::<prop::sample::Index>().prop_map(Step::Leave),
+        ];
+        prop::collection::vec(step, 1..60)
+    }
+
+    proptest! {
+        /// Whoever was a member at a push and still is one has been looked at after it when the pass has ended.
+        #[test]
+        fn a_pass_owes_everybody_a_look(first in 1..150u32, steps in steps()) {
+            let mut source = source();
+            let mut drawn = 0..;
+            let mut owed = BTreeSet::new();
+            for key in drawn.by_ref().take(first as usize) {
+                source.join(key);
+            }
+            let look = |source: &mut Source, owed: &mut BTreeSet<u32>, times: u32| {
+                for _ in 0..times {
+                    let Some(key) = source.next_member() else { return };
+                    owed.remove(&u32::try_from(key).unwrap());
+                }
+            };
+            for step in steps {
+                match step {
+                    Step::Push => {
+                        source.start_round(1);
+                        owed = source.members.iter().copied().collect();
+                    }
+                    Step::Look(times) => look(&mut source, &mut owed, times.into()),
+                    Step::Join => _ = source.join(drawn.next().unwrap()),
+                    Step::Leave(which) if source.members.len() > 1 => {
+                        let index = which.index(source.members.len());
+                        owed.remove(&source.members[index]);
+                        source.leave(u32::try_from(index).unwrap());
+                    }
+                    Step::Leave(_) => {}
+                }
+            }
+            look(&mut source, &mut owed, u32::MAX);
+            prop_assert!(owed.is_empty(), "{owed:?} were not looked at");
+            prop_assert_eq!(source.remaining, 0);
+        }
     }
 }

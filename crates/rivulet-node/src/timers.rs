@@ -39,28 +39,42 @@ impl Seats {
         }
         // The heartbeat may have shown that the client is gone.
         let Some(seat) = self.get(key, serial) else { return };
-        let blocked_until = seat.blocked_since.map_or(now, |since| since) + write_deadline;
-        let last_write = seat.last_write;
-        let next_beat =
-            self.config.heartbeat.map_or(Tick::MAX, |every| last_write.saturating_add(ticks(every)));
-        let due = self.seats[key].ends_at.min(blocked_until).min(next_beat);
+        let blocked_until = seat.blocked_since.unwrap_or(now) + write_deadline;
+        let (ends_at, last_write) = (seat.ends_at, seat.last_write);
+        let next_beat = self.config.heartbeat.map_or(Tick::MAX, |every| {
+            let every = ticks(every).max(1);
+            // Overdue for a seat that is behind: it is looked at again after the same time.
+            if now - last_write < every { last_write + every } else { now + every }
+        });
+        let due = ends_at.min(blocked_until).min(next_beat);
         self.wheel.insert((key, serial), due);
     }
 
-    /// Tells an idle client that it is level. One that is behind hears enough from us, or is stalled.
+    /// Tells an idle client up to where it has everything. One whose socket is full hears from us when it reads, or is
+    /// ended as stalled.
     fn beat(&mut self, key: usize, now: Tick) {
+        // During a pass there may be frames that this seat has not been offered: a cursor must never overtake them.
+        let serial = self.seats[key].serial;
+        self.serve(key);
         let verified = self.verified;
-        let seat = &mut self.seats[key];
-        if seat.behind || !matches!(seat.phase, Phase::Live) {
+        let Some(seat) = self.get(key, serial) else { return };
+        if !seat.partial.is_empty() || seat.last_write == now {
             return;
         }
-        let position = verified.max(seat.cursor);
-        seat.partial = if position == Position::ZERO {
-            Bytes::from_static(b":\n")
-        } else {
-            Frame::cursor_heartbeat(position)
+        seat.partial = match &seat.phase {
+            Phase::Live if !seat.behind => match verified.max(seat.cursor) {
+                Position::ZERO => Bytes::from_static(COMMENT),
+                position => Frame::cursor_heartbeat(position),
+            },
+            // It waits for the log: proxies must not take it for dead meanwhile.
+            Phase::Replaying(replay) if replay.reading && replay.pending.is_empty() => {
+                Bytes::from_static(COMMENT)
+            }
+            _ => return,
         };
-        seat.last_write = now;
         self.serve(key);
     }
 }
+
+/// A line that every client ignores.
+const COMMENT: &[u8] = b":\n";

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 /// How many events may wait between a transport and the pump. A transport that finds the feed full must not wait where
 /// that would stall its connection: it drops the event, and reads it from the log when there is room (a break).
-pub const FEED_LEN_MAX: usize = 4096;
+pub const FEED_LEN_MAX: usize = 2048;
 
 /// An update that has its position.
 #[derive(Clone, Debug)]

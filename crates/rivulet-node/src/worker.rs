@@ -1,7 +1,7 @@
 //! A worker: one thread's share of a node. One task takes input, serves slices and looks at the time.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     rc::Rc,
     sync::Arc,
@@ -16,12 +16,12 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, Page, TransportError,
-    config::INTAKE_LEN_MAX,
-    delivery::{Delivery, Input},
+    CloseReason, Page, Selection,
+    config::{INTAKE_LEN_MAX, READ_PAUSE},
+    delivery::Input,
     node::NodeShared,
     ready::ReadyList,
-    replay::read_page,
+    replay::Told,
     reservation::Reservation,
     seat::{Phase, Seat},
     seats::Seats,
@@ -39,6 +39,8 @@ pub(crate) struct WorkerShared {
     pub(crate) node: Arc<NodeShared>,
     pub(crate) ready: Arc<ReadyList>,
     pub(crate) seats: RefCell<Seats>,
+    /// Whether the task has ended.
+    ended: Cell<bool>,
     started: Instant,
 }
 
@@ -59,6 +61,7 @@ impl Worker {
             node,
             ready: Arc::default(),
             seats: RefCell::new(seats),
+            ended: Cell::new(false),
             started: Instant::now(),
         });
         let intake = Intake { inbox, inputs: Vec::new(), clock, keys: Vec::new() };
@@ -80,6 +83,11 @@ impl Worker {
 }
 
 impl WorkerShared {
+    /// Whether subscribers are accepted here.
+    pub(crate) fn is_open(&self) -> bool {
+        self.node.is_open() && !self.ended.get()
+    }
+
     pub(crate) fn now(&self) -> Tick {
         ticks(self.started.elapsed())
     }
@@ -98,7 +106,7 @@ impl WorkerShared {
         // A seat enters the wheel when it gets its socket; before that, the handler's own time limits hold.
         let soon = now + 1;
         seats.wheel.insert((key, serial), soon);
-        if !self.node.is_open() {
+        if !self.is_open() {
             // The node began to stop after this seat was reserved.
             seats.end(key, CloseReason::NodeShutdown);
         }
@@ -122,29 +130,46 @@ impl WorkerShared {
             };
             replay.reading = true;
             let (selection, after) = (replay.selection.clone(), replay.through);
-            let shared = self.clone();
-            tokio::task::spawn_local(async move {
-                let page = shared.node.on_runtime(read_limited(shared.node.clone(), selection, after)).await;
-                shared.take_page(key, serial, page);
-            });
+            drop(seats);
+            tokio::task::spawn_local(self.clone().read_for(key, serial, selection, after));
         }
         if !self.seats.borrow().passes.unfinished.is_empty() {
             self.ready.wake_task();
         }
     }
 
-    fn take_page(self: &Rc<Self>, key: usize, serial: u32, page: Result<Page, TransportError>) {
+    /// Reads the next page for a seat. Its stream stays open while the log cannot be read: it is tried again until the
+    /// seat is gone, and every seat has an end.
+    async fn read_for(self: Rc<Self>, key: usize, serial: u32, selection: Selection, after: Position) {
+        let [mut pause, pause_max] = READ_PAUSE;
+        loop {
+            match self.node.read(selection.clone(), after).await {
+                Ok(page) => {
+                    if !page.more && page.through <= after {
+                        // The log's clock stands behind what the rings have seen: asking at once would not move it.
+                        tokio::time::sleep(pause).await;
+                    }
+                    return self.take_page(key, serial, &page);
+                }
+                Err(error) if self.seats.borrow_mut().get(key, serial).is_some() => {
+                    tracing::debug!(%error, "the log could not be read for a replay; trying again");
+                }
+                Err(_) => return,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    fn take_page(self: &Rc<Self>, key: usize, serial: u32, page: &Page) {
         let mut seats = self.seats.borrow_mut();
         let Some(seat) = seats.get(key, serial) else { return };
-        match page {
-            Ok(page) => {
-                seat.take_page(&page);
-                seats.serve(key);
-            }
-            Err(error) => {
-                tracing::warn!(subscriber.id = %seat.id, %error, "the log could not be read for a replay");
-                seats.end(key, CloseReason::ReplayFailed);
-            }
+        if seat.take_page(page) {
+            seats.serve(key);
+        } else {
+            let (id, position) = (seat.id, seat.cursor);
+            tracing::info!(subscriber.id = %id, %position, "a stream ends because updates that it had still to read have been discarded");
+            seats.end(key, CloseReason::ReplayFailed);
         }
         drop(seats);
         self.start_reads();
@@ -152,31 +177,35 @@ impl WorkerShared {
 }
 
 impl Seat {
-    /// Takes what this subscriber may have of a page.
-    pub(crate) fn take_page(&mut self, page: &Page) {
-        let entries = page.entries.iter().filter(|entry| {
-            let topics = &entry.update.topics;
-            !entry.update.private || rivulet_core::grants::may_receive(&self.grants, topics)
+    /// Takes what this subscriber may have of a page. Answers `false` if something has been discarded that it was
+    /// promised: a live stream has no header left in which to say so.
+    pub(crate) fn take_page(&mut self, page: &Page) -> bool {
+        let Phase::Replaying(replay) = &mut self.phase else { return true };
+        if !page.complete && replay.told == Told::Complete {
+            return false;
+        }
+        replay.take_page(page, |entry| {
+            !entry.update.private || rivulet_core::grants::may_receive(&self.grants, &entry.update.topics)
         });
-        let pending = entries.map(|entry| Delivery::new(entry, Default::default())).collect();
-        if let Phase::Replaying(replay) = &mut self.phase {
-            replay.take_page(page, pending);
+        true
+    }
+}
+
+/// Ends what a worker holds when its task ends, be it by a panic: a seat that nobody serves must not look alive.
+struct EndOfTask(Rc<WorkerShared>);
+
+impl Drop for EndOfTask {
+    fn drop(&mut self) {
+        self.0.ended.set(true);
+        if let Ok(mut seats) = self.0.seats.try_borrow_mut() {
+            seats.end_all(CloseReason::NodeShutdown);
+            seats.publish_stats();
         }
     }
 }
 
-/// Reads one page, with at most so many reads at the same time on this node.
-pub(crate) async fn read_limited(
-    node: Arc<NodeShared>,
-    selection: crate::Selection,
-    after: Position,
-) -> Result<Page, TransportError> {
-    let _permit =
-        node.replay_reads.acquire().await.map_err(|_| TransportError::new("the node has stopped"))?;
-    read_page(&*node.transport, &selection, after).await
-}
-
 async fn run(shared: Rc<WorkerShared>, mut intake: Intake) {
+    let _end = EndOfTask(shared.clone());
     while poll_fn(|cx| shared.poll_work(&mut intake, cx)).await == Work::Some {
         shared.turn(&mut intake);
         shared.start_reads();
@@ -198,7 +227,7 @@ impl WorkerShared {
         let seats = self.seats.borrow();
         let mut found = self.ready.register(cx.waker());
         found |= !seats.passes.dirty.is_empty() || !seats.passes.unfinished.is_empty();
-        if seats.passes.congested == 0 {
+        if seats.passes.congested == 0 && !seats.rings_are_full() {
             match intake.inbox.poll_recv_many(cx, &mut intake.inputs, INTAKE_LEN_MAX) {
                 Poll::Ready(0) => return Poll::Ready(Work::End),
                 Poll::Ready(_) => found = true,
@@ -233,6 +262,7 @@ impl WorkerShared {
             }
         }
         seats.slice();
+        seats.relieve_rings();
         seats.publish_stats();
     }
 }

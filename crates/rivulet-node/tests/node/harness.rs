@@ -29,7 +29,16 @@ pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
 
 impl Hub {
     pub(crate) fn start(config: NodeConfig) -> Self {
-        let (transport, feed) = MemoryTransport::start(Retention { count: 100_000, ..Retention::default() });
+        Self::with(config, 100_000)
+    }
+
+    /// A hub that keeps so many updates per topic.
+    pub(crate) fn keeping(count: usize) -> Self {
+        Self::with(NodeConfig::default(), count)
+    }
+
+    fn with(config: NodeConfig, count: usize) -> Self {
+        let (transport, feed) = MemoryTransport::start(Retention { count, ..Retention::default() });
         let node = Node::start(transport, feed, config);
         let worker = node.enter();
         Self { node, worker }

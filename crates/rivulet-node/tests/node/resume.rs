@@ -2,7 +2,7 @@
 
 use crate::harness::{Hub, exact, local, request, resuming, update};
 use rivulet_core::{EventId, Grants, Matcher};
-use rivulet_node::{NodeConfig, Resumed};
+use rivulet_node::{CloseReason, NodeConfig, Resumed};
 
 #[tokio::test]
 async fn a_known_id_continues_right_after_it() {
@@ -116,6 +116,34 @@ async fn there_is_no_seam_between_replay_and_live() {
             reader.await.unwrap();
         }
         hub.is_empty_again().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_whose_updates_were_discarded_before_it_read_them_ends_and_says_so_when_it_is_back() {
+    local(async {
+        let hub = Hub::keeping(50);
+        let mut slow = hub.subscribe(exact(&["a"]), 64).await;
+        for n in 0..3000 {
+            hub.publish(&["a"], &n.to_string()).await;
+        }
+        let mut last = (String::new(), 0);
+        while let Some(event) = slow.next().await {
+            if let Some(data) = event.data {
+                let n: usize = data.parse().unwrap();
+                assert!(
+                    last.0.is_empty() || n == last.1 + 1,
+                    "{n} follows {}: nothing is skipped silently",
+                    last.1
+                );
+                last = (event.id, n);
+            }
+        }
+        assert!(last.1 < 2999, "the stream has ended before");
+        assert_eq!(hub.node.stats().closed[CloseReason::ReplayFailed as usize], 1);
+        let back = hub.reserve(resuming(exact(&["a"]), &last.0)).await.unwrap();
+        assert_eq!(back.resumed(), Some(Resumed::Earliest));
     })
     .await;
 }
