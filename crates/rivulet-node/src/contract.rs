@@ -69,6 +69,7 @@ macro_rules! contract_tests {
             a_feed_that_breaks_loses_nothing
             a_count_discards_the_oldest_and_pages_say_so
             an_age_discards_the_oldest_and_pages_say_so
+            a_position_ahead_of_the_clock_is_not_of_the_log
             nothing_is_known_from_before_the_hub
         }
     };

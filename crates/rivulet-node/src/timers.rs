@@ -78,3 +78,64 @@ impl Seats {
 
 /// A line that every client ignores.
 const COMMENT: &[u8] = b":\n";
+
+#[cfg(test)]
+mod tests {
+    use rivulet_core::{Matcher, Topic, Update};
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        Appended, MemoryTransport, Node, NodeConfig, Retention, SubscribeRequest, delivery::Delivery,
+        wheel::TICK,
+    };
+
+    /// A delivery waits in the ring for its pass when the seat's heartbeat is due.
+    #[tokio::test]
+    async fn a_heartbeat_never_overtakes_an_update() {
+        let test = async {
+            let (transport, feed) = MemoryTransport::start(Retention::default());
+            let node = Node::start(transport, feed, NodeConfig::default());
+            let worker = node.enter();
+            let topic = Topic::parse("a").unwrap();
+            let matchers = vec![Matcher::Exact(topic.clone())];
+            let request = SubscribeRequest {
+                matchers,
+                grants: Default::default(),
+                last_event_id: None,
+                expires_in: None,
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            socket.writable().await.unwrap();
+            worker.reserve(request).await.unwrap().open(Box::new(socket), Bytes::new());
+            {
+                let mut seats = worker.0.seats.borrow_mut();
+                let update = Update {
+                    topics: [topic].into_iter().collect(),
+                    data: Bytes::from_static(b"1"),
+                    private: false,
+                    id: None,
+                    event_type: None,
+                    retry_ms: None,
+                };
+                let appended = Appended { position: Position::from_micros(u64::MAX >> 12), update };
+                seats.deliver(&Delivery::new(&appended, Default::default()));
+                seats.verified = appended.position.next();
+                let heartbeat_due = ticks(NodeConfig::default().heartbeat.unwrap()) + ticks(TICK * 2);
+                seats.advance_time(heartbeat_due);
+                seats.advance_time(2 * heartbeat_due);
+            }
+            let mut written = [0; 512];
+            let n = client.read(&mut written).await.unwrap();
+            let (update, heartbeat) = (u64::MAX >> 12, (u64::MAX >> 12) + 1);
+            let expected = format!("id: #{update}\ndata: 1\n\nid: #{heartbeat}\n\n");
+            assert_eq!(String::from_utf8_lossy(&written[..n]), expected);
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+}

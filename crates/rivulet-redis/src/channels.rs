@@ -273,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_let_go_during_a_break_and_held_again_is_subscribed_again() {
+        let channels = Channels::default();
+        let a = topic("a");
+        channels.retain(&a);
+        assert_eq!(channels.take_wanted(10), std::slice::from_ref(&a));
+        channels.confirm(std::slice::from_ref(&a), position(7));
+        channels.begin();
+        channels.release(&a);
+        let mut taken = channels.take_wanted(10);
+        channels.retain(&a);
+        taken.extend(channels.take_wanted(10));
+        assert!(taken.contains(&a), "it answers as confirmed, so its channel has to be subscribed");
+    }
+
+    #[test]
     fn the_chain_shows_what_did_not_arrive() {
         let channels = Channels::default();
         let a = topic("a");

@@ -146,6 +146,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_dropped_while_the_feed_waits_is_said_with_the_next_message() {
+        let (inbox, mut messages, _) = inbox();
+        // Biased: the feed waits before anything comes.
+        let (next, ()) = tokio::join!(biased; messages.next(), async {
+            inbox.receive(push(&format!("1 0 0\n{}", "x".repeat(BYTES_MAX + 1))));
+            inbox.receive(push("T7"));
+            inbox.receive(push("T8"));
+            drop(inbox);
+        });
+        assert!(matches!(next, Next::Overflowed));
+        for expected in [7, 8] {
+            let Next::Message(Announcement::Tick(tick)) = messages.next().await else { panic!("no tick") };
+            assert_eq!(tick.as_micros(), expected);
+        }
+    }
+
+    #[tokio::test]
     async fn bytes_are_bounded_too() {
         let (inbox, mut messages, shared) = inbox();
         let large = format!("1 0 0\n{}", "x".repeat(BYTES_MAX / 2));

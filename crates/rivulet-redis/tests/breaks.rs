@@ -96,6 +96,40 @@ async fn a_redis_that_lost_its_data_is_noticed_and_positions_go_on_rising() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_stands_behind_what_the_feed_showed_is_pushed_past_it() {
+    let server = RedisServer::start().await;
+    let ((one, mut feed), (two, _feed)) = (server.node().await, server.node().await);
+    one.retain(&interest("a"));
+    one.confirmed(&interest("a")).await.unwrap();
+    // An hour ahead, so that the time of day does not hide that the clock went back.
+    let now: (u64, u64) = server.command(&["TIME"]).await;
+    let ahead = (now.0 + 3600) * 1_000_000;
+    let () = server.command(&["SET", "{rivulet:0}clock", &ahead.to_string()]).await;
+    let shown = two.append(update("a", "")).await.unwrap();
+    assert_eq!(next_update(&mut feed).await, shown);
+    let () = server.command(&["FLUSHALL"]).await;
+    assert!(one.append(update("a", "")).await.unwrap() > shown);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hubs_in_two_databases_of_one_redis_do_not_meet() {
+    let server = RedisServer::start().await;
+    let second = RedisConfig { url: format!("{}/1", server.url()), ..server.config() };
+    let (one, mut feed) = server.node().await;
+    let (two, mut feed_of_two) = RedisTransport::connect(second).await.unwrap();
+    for node in [&one, &two] {
+        node.retain(&interest("a"));
+        node.confirmed(&interest("a")).await.unwrap();
+    }
+    for _ in 0..3 {
+        let (first, second) =
+            (one.append(update("a", "")).await.unwrap(), two.append(update("a", "")).await.unwrap());
+        assert_eq!(next_update(&mut feed).await, first);
+        assert_eq!(next_update(&mut feed_of_two).await, second);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redis_that_hangs_costs_one_deadline_and_comes_back() {
     let server = RedisServer::start().await;
     let config = RedisConfig { deadline: Duration::from_millis(300), ..server.config() };

@@ -63,6 +63,20 @@ pub async fn an_age_discards_the_oldest_and_pages_say_so(hub: &impl Hub) {
     .await;
 }
 
+/// A position that the log's clock has not reached is none of its history: nothing may be said to be complete after it,
+/// and the reader does not get on before the clock does.
+pub async fn a_position_ahead_of_the_clock_is_not_of_the_log(hub: &impl Hub) {
+    let members = hub.start(Kept::ALL).await;
+    let transport = &members[0].transport;
+    let last = append(transport, &["a"], "").await;
+    let ahead = Position::from_micros(last.as_micros() + 3_600_000_000);
+    for selection in [topics(&["a"]), matching(&["a"]), topics(&["unknown"])] {
+        let page = read(transport, &selection, ahead, 10).await;
+        assert_eq!((page.entries.len(), page.through, page.complete), (0, ahead, false), "{selection:?}");
+        assert!(!page.more, "nothing stands after it: {selection:?}");
+    }
+}
+
 /// A position from before the hub was created, or its data lost, cannot be continued completely.
 pub async fn nothing_is_known_from_before_the_hub(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
