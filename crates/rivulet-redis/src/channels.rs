@@ -5,10 +5,13 @@
 //! ```
 //!
 //! An interest that was confirmed once stays so when the connection breaks: what its channel misses is read from the
-//! log before the feed goes on.
+//! log before the feed goes on. For this every entry is subscribed on the connection in use or stands in `wanted`,
+//! whether somebody holds it or not: an entry that is neither would answer as confirmed to its next holder, and get
+//! nothing.
 
 use std::{
     collections::VecDeque,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -36,7 +39,8 @@ pub(crate) struct Channels {
 #[derive(Default)]
 struct State {
     entries: HashMap<Interest, Entry>,
-    wanted: Vec<Interest>,
+    /// In the order in which they came, so that a stream of new topics cannot keep those from before a break waiting.
+    wanted: VecDeque<Interest>,
     lingering: VecDeque<(Instant, Interest)>,
     /// Who waits for an interest to be confirmed: an entry only while someone does.
     waiting: HashMap<Interest, Vec<oneshot::Sender<Position>>>,
@@ -63,7 +67,7 @@ impl Channels {
     pub(crate) fn retain(&self, interest: &Interest) {
         let state = &mut *self.state.lock();
         let entry = state.entries.entry(interest.clone()).or_insert_with(|| {
-            state.wanted.push(interest.clone());
+            state.wanted.push_back(interest.clone());
             self.work.notify_one();
             Entry::default()
         });
@@ -96,32 +100,37 @@ impl Channels {
         }
     }
 
-    /// A new connection: everything that is held is wanted on it.
+    /// A new connection is about to be made: everything that is held is wanted on it. While Redis is away this is also
+    /// what forgets the interests, and those who waited for them, that nobody has any more.
     pub(crate) fn begin(&self) {
         let state = &mut *self.state.lock();
         state.entries.retain(|_, entry| entry.holders > 0);
         state.lingering.clear();
         state.entries.values_mut().for_each(|entry| entry.lingers = false);
         state.wanted = state.entries.keys().cloned().collect();
+        let entries = &state.entries;
+        state.waiting.retain(|interest, waiting| {
+            waiting.retain(|sender| !sender.is_closed());
+            entries.contains_key(interest) && !waiting.is_empty()
+        });
+        shrink(&mut state.entries);
+        shrink(&mut state.waiting);
     }
 
-    /// Takes the next interests to be subscribed.
+    /// How many interests wait to be subscribed.
+    pub(crate) fn wanted_len(&self) -> usize {
+        self.state.lock().wanted.len()
+    }
+
+    /// Takes the next interests to be subscribed, from the first `len_max` that wait. What nobody holds by now is taken
+    /// too: it is unsubscribed when it has lingered.
     pub(crate) fn take_wanted(&self, len_max: usize) -> Vec<Interest> {
         let state = &mut *self.state.lock();
-        let mut taken = Vec::new();
-        while taken.len() < len_max
-            && let Some(interest) = state.wanted.pop()
-        {
-            match state.entries.get(&interest) {
-                Some(entry) if entry.holders > 0 => taken.push(interest),
-                Some(entry) if !entry.confirmed => {
-                    state.entries.remove(&interest);
-                }
-                _ => {}
-            }
-        }
+        let len = len_max.min(state.wanted.len());
+        let entries = &state.entries;
+        let taken = state.wanted.drain(..len).filter(|interest| entries.contains_key(interest)).collect();
         if state.wanted.is_empty() {
-            state.wanted = Vec::new();
+            state.wanted = VecDeque::new();
         }
         taken
     }
@@ -171,6 +180,19 @@ impl Channels {
                 }
             }
         }
+    }
+
+    /// The topics that are wanted, if those are all that is wanted, and not more than `len_max`.
+    pub(crate) fn few_topics(&self, len_max: usize) -> Option<Arc<[Topic]>> {
+        let entries = &self.state.lock().entries;
+        if entries.len() > len_max {
+            return None;
+        }
+        let topic = |interest: &Interest| match interest {
+            Interest::Topic(topic) => Some(topic.clone()),
+            Interest::All => None,
+        };
+        entries.keys().map(topic).collect()
     }
 
     /// Whether an update has to be in the feed.
@@ -270,6 +292,31 @@ mod tests {
         channels.begin();
         assert!(matches!(channels.confirmation(&a), Confirmation::Since(since) if since == position(7)));
         assert_eq!(channels.take_wanted(10), [a]);
+    }
+
+    #[test]
+    fn a_break_forgets_what_nobody_holds_and_who_gave_up() {
+        let channels = Channels::default();
+        let (a, b) = (topic("a"), topic("b"));
+        for interest in [&a, &b] {
+            channels.retain(interest);
+            // Nobody waits any more.
+            assert!(matches!(channels.confirmation(interest), Confirmation::Wait(_)));
+        }
+        channels.release(&b);
+        channels.begin();
+        assert_eq!(channels.wanted_len(), 1);
+        assert_eq!(channels.state.lock().entries.len(), 1);
+        assert!(channels.state.lock().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_was_wanted_first_is_taken_first() {
+        let channels = Channels::default();
+        let interests = ["a", "b", "c"].map(topic);
+        interests.iter().for_each(|interest| channels.retain(interest));
+        assert_eq!(channels.take_wanted(2), interests[..2]);
+        assert_eq!(channels.take_wanted(2), interests[2..]);
     }
 
     #[test]

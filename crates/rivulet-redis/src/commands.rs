@@ -7,15 +7,15 @@
 //!
 //! So a Redis that is away costs its callers one deadline, and then nothing: no request waits for a reconnect.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
-use redis::{RedisError, Value, aio::MultiplexedConnection};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
 use rivulet_node::TransportError;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::{
-    connector::{Backoff, Connector},
+    connector::{BACKOFF_MAX, Backoff, Connector},
     script::{Call, Script},
 };
 
@@ -60,6 +60,12 @@ impl Commands {
             .in_flight
             .try_acquire_many(permits)
             .map_err(|_| TransportError::new("too many commands wait for Redis"))?;
+        self.run_small(script, call).await
+    }
+
+    /// The same for what carries no payload and is called by the transport's own tasks, one at a time: it does not
+    /// count. A tick that is refused because publishers are busy would look like a broken feed.
+    pub(crate) async fn run_small(&self, script: &Script, call: &Call<'_>) -> Result<Value, TransportError> {
         let mut link = match &*self.state.lock() {
             State::Up(link) => link.clone(),
             State::Away { reason } => return Err(TransportError::new(format!("Redis is away: {reason}"))),
@@ -68,7 +74,7 @@ impl Commands {
         match tokio::time::timeout(deadline, script.run(&mut link.connection, call)).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => {
-                if error.is_unrecoverable_error() || error.is_timeout() {
+                if ends_connection(&error) {
                     self.lose(&link, &error.to_string());
                 }
                 Err(TransportError::new(error.to_string()))
@@ -92,6 +98,8 @@ impl Commands {
 
     /// Keeps the connection up. Never ends.
     pub(crate) async fn keep(&self) {
+        let mut backoff = Backoff::new();
+        let mut connected = Instant::now();
         loop {
             let link = match &*self.state.lock() {
                 State::Up(link) => Some(link.clone()),
@@ -102,11 +110,17 @@ impl Commands {
                 self.lose(&link, "the connection ended");
                 tracing::warn!(address = self.connector.address(), "the connection for commands was lost");
             }
-            let mut backoff = Backoff::new();
+            if connected.elapsed() > BACKOFF_MAX {
+                backoff = Backoff::new();
+            } else {
+                // It connected and was lost at once (a read-only replica does that): as good as not connected.
+                backoff.wait().await;
+            }
             loop {
                 match Link::connect(&self.connector).await {
                     Ok(link) => {
                         *self.state.lock() = State::Up(link);
+                        connected = Instant::now();
                         tracing::info!(address = self.connector.address(), "commands are connected again");
                         break;
                     }
@@ -123,5 +137,30 @@ impl Link {
         let lost = Arc::new(Notify::new());
         let connection = connector.commands(lost.clone()).await?;
         Ok(Self { connection, lost })
+    }
+}
+
+/// Whether no further command can succeed on the connection. A server that became a read-only replica, or one whose
+/// master is gone, answers well but never takes a write again; its address may lead to its successor by now.
+fn ends_connection(error: &RedisError) -> bool {
+    let refuses_writes =
+        matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+    refuses_writes || error.is_unrecoverable_error() || error.is_timeout()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_no_writes_ends_the_connection() {
+        let check = |kind: ServerErrorKind, expected: bool| {
+            let error = RedisError::from((ErrorKind::Server(kind), "refused"));
+            assert_eq!(ends_connection(&error), expected, "{kind:?}");
+        };
+        check(ServerErrorKind::ReadOnly, true);
+        check(ServerErrorKind::MasterDown, true);
+        check(ServerErrorKind::ResponseError, false);
+        check(ServerErrorKind::BusyLoading, false);
     }
 }

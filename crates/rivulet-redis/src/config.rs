@@ -22,7 +22,8 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub struct RedisConfig {
     /// `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`.
     pub url: String,
-    /// Stands in front of all keys and channels: hubs with different prefixes share a Redis without meeting.
+    /// Stands in front of all keys and channels: hubs with different prefixes share a Redis without meeting. So do hubs
+    /// in different databases: the number of one other than 0 stands behind the prefix, as `<prefix>@<database>`.
     pub prefix: String,
     /// For how long an update is kept, at least; trimming may leave it there a little longer.
     pub age: Duration,

@@ -15,12 +15,10 @@ use crate::ConnectError;
 const PIPELINE_LEN_MAX: usize = 4096;
 /// How many bytes are gathered before they are written to the socket: appends that come together travel together.
 const WRITE_LEN: usize = 64 << 10;
-/// How many connections read the log. Reads carry payloads: on connections of their own they do not delay appends.
-const READERS_MAX: usize = 4;
 /// The first wait after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to connect.
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// See the module.
 #[derive(Clone)]
@@ -41,6 +39,10 @@ impl Connector {
 
     pub(crate) fn address(&self) -> String {
         self.info.addr().to_string()
+    }
+
+    pub(crate) fn database(&self) -> i64 {
+        self.info.redis_settings().db()
     }
 
     pub(crate) fn deadline(&self) -> Duration {
@@ -86,13 +88,14 @@ impl Connector {
         self.connect(&config).await
     }
 
-    /// Connections that read the log.
-    pub(crate) fn readers(&self) -> Result<Pool, ConnectError> {
+    /// At most `len` connections that read the log. Reads carry payloads: on connections of their own they do not delay
+    /// appends.
+    pub(crate) fn readers(&self, len: usize) -> Result<Pool, ConnectError> {
         let unreachable = |reason: String| ConnectError::Unreachable { address: self.address(), reason };
         let manager = Manager::new_with_config(self.info.clone(), self.config())
             .map_err(|error| unreachable(error.to_string()))?;
         Pool::builder(manager)
-            .max_size(READERS_MAX)
+            .max_size(len)
             .timeouts(Timeouts {
                 wait: Some(self.deadline),
                 create: Some(self.deadline),

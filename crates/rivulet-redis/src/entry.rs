@@ -68,6 +68,12 @@ impl Clock {
         let birth = parse_position(birth).ok_or_else(|| unexpected("the birth"))?;
         Ok(Self { now, last_update, birth })
     }
+
+    /// Whether a position is of this log's history. One ahead of the clock is not: Redis was restored from an older
+    /// copy, or the position is made up.
+    pub(crate) fn knows(&self, position: Position) -> bool {
+        (self.birth..=self.now).contains(&position)
+    }
 }
 
 #[cfg(test)]

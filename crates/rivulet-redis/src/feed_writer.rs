@@ -10,7 +10,7 @@ use std::sync::{
 };
 
 use rivulet_core::{Position, Topic, Update, envelope};
-use rivulet_node::{Appended, FeedEvent, TransportError};
+use rivulet_node::{Appended, FeedEvent, Selection, TransportError};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
@@ -20,10 +20,13 @@ use crate::{
     inbox::{Messages, Next},
     log::Log,
     status::Status,
+    ticker::Seen,
 };
 
 /// How many payloads are held at once while missed updates are read.
 const FETCH_LEN: usize = 64;
+/// Of how many topics the own streams are read, if the index has lost something: of each some payloads are held.
+const TOPICS_MAX: usize = 64;
 
 /// See the module. It lives longer than any connection.
 pub(crate) struct FeedWriter {
@@ -31,6 +34,7 @@ pub(crate) struct FeedWriter {
     pub(crate) log: Arc<Log>,
     pub(crate) channels: Arc<Channels>,
     pub(crate) status: Arc<Status>,
+    pub(crate) seen: Arc<Seen>,
     /// The position of the last event that is in the feed.
     pub(crate) last: Position,
     /// Up to here the log was read: what is missing before it cannot be found there.
@@ -53,8 +57,8 @@ impl FeedWriter {
             let fed = match messages.next().await {
                 Next::Message(Announcement::Update(update)) => self.update(update).await,
                 Next::Message(Announcement::Tick(position)) => {
-                    self.status.live();
-                    self.verify(position).await
+                    // Only when it is through: a feed that the node does not take is not live.
+                    self.verify(position).await.inspect(|()| self.status.live())
                 }
                 Next::Overflowed => {
                     tracing::warn!("the node takes its feed too slowly: it reads on from the log");
@@ -105,6 +109,7 @@ impl FeedWriter {
         self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))?;
         self.last = position;
         self.sent.store(position.as_micros(), Ordering::Release);
+        self.seen.saw(position);
         Ok(())
     }
 
@@ -115,7 +120,8 @@ impl FeedWriter {
         loop {
             let mut page = self.log.index(after).await?;
             if !page.complete {
-                tracing::warn!(position = %after, "updates that this node missed are not kept any more");
+                let first = page.entries.first().map(|entry| entry.position);
+                self.read_missed_of_topics(after, first, page.clock.now).await?;
             }
             let end = page.entries.last().map_or(after, |entry| entry.position);
             page.entries.retain(|entry| self.channels.wants(&entry.topics));
@@ -135,6 +141,36 @@ impl FeedWriter {
                 return self.verify(end).await;
             }
         }
+    }
+
+    /// Reads what the index has lost before its entry at `first` (or up to its clock) from the streams of the topics
+    /// that are wanted, if they are few: a stream keeps a quiet topic longer than the index of a busy hub does. Nothing
+    /// later is taken from there, since topics that are wanted from now on are not among them.
+    async fn read_missed_of_topics(
+        &mut self,
+        mut after: Position,
+        first: Option<Position>,
+        clock: Position,
+    ) -> Result<(), TransportError> {
+        let is_lost = |position: Position| first.map_or(position <= clock, |first| position < first);
+        let topics = self.channels.few_topics(TOPICS_MAX);
+        let mut complete = topics.is_some();
+        if let Some(topics) = topics.filter(|topics| !topics.is_empty()) {
+            let selection = Selection::Topics(topics);
+            let mut more = true;
+            while more {
+                let page = self.log.read(&selection, after, FETCH_LEN).await?;
+                complete &= page.complete;
+                (after, more) = (page.through, page.more && is_lost(page.through));
+                for appended in page.entries.into_iter().filter(|appended| is_lost(appended.position)) {
+                    self.send(appended).await?;
+                }
+            }
+        }
+        if !complete {
+            tracing::warn!(position = %after, "updates that this node missed may not be kept any more");
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the subscription's connection has received and the feed has not taken yet. It never waits: when it is full it
-//! drops what comes, and says so once it is empty; the feed then reads from the log.
+//! drops what comes, and says so with the first message that fits again; the feed then reads from the log. A tick fits
+//! whenever there is room, and one comes every few seconds, so a loss is never said too late.
 
 use std::{
     sync::{
@@ -22,23 +23,31 @@ const BYTES_MAX: usize = 64 << 20;
 
 /// The end that the connection writes to.
 pub(crate) struct Inbox {
-    sender: mpsc::Sender<Announcement>,
+    sender: mpsc::Sender<Item>,
+    /// Whether messages were dropped since the last one that fitted. Only the connection's task looks at it: nothing
+    /// is shared with the feed but the queue, so there is no moment at which they could disagree.
+    dropping: AtomicBool,
     shared: Arc<Shared>,
 }
 
 /// The end that the feed reads from.
 pub(crate) struct Messages {
-    receiver: mpsc::Receiver<Announcement>,
+    receiver: mpsc::Receiver<Item>,
     shared: Arc<Shared>,
 }
 
 /// What the supervisor looks at.
 pub(crate) struct Shared {
     bytes: AtomicUsize,
-    overflowed: AtomicBool,
     ticked: Mutex<Instant>,
     /// Told when the connection has ended.
     pub(crate) ended: Notify,
+}
+
+enum Item {
+    Message(Announcement),
+    /// Messages were dropped here.
+    Lost,
 }
 
 /// What the feed does next.
@@ -54,11 +63,15 @@ pub(crate) fn inbox() -> (Inbox, Messages, Arc<Shared>) {
     let (sender, receiver) = mpsc::channel(LEN_MAX);
     let shared = Arc::new(Shared {
         bytes: AtomicUsize::new(0),
-        overflowed: AtomicBool::new(false),
         ticked: Mutex::new(Instant::now()),
         ended: Notify::new(),
     });
-    (Inbox { sender, shared: shared.clone() }, Messages { receiver, shared: shared.clone() }, shared)
+    let dropping = AtomicBool::new(false);
+    (
+        Inbox { sender, dropping, shared: shared.clone() },
+        Messages { receiver, shared: shared.clone() },
+        shared,
+    )
 }
 
 impl Inbox {
@@ -82,32 +95,48 @@ impl Inbox {
         if matches!(announcement, Announcement::Tick(_)) {
             *self.shared.ticked.lock() = Instant::now();
         }
-        if self.shared.overflowed.load(Ordering::Acquire) {
-            return;
-        }
+        let fits = self.put(announcement);
+        self.dropping.store(!fits, Ordering::Relaxed);
+    }
+
+    /// Puts a message into the queue, after the news of those that were dropped before it; both or none of them.
+    fn put(&self, announcement: Announcement) -> bool {
         let len = len(&announcement);
-        if self.shared.bytes.fetch_add(len, Ordering::AcqRel) + len > BYTES_MAX
-            || self.sender.try_send(announcement).is_err()
-        {
-            self.shared.bytes.fetch_sub(len, Ordering::AcqRel);
-            self.shared.overflowed.store(true, Ordering::Release);
+        let bytes = self.shared.bytes.fetch_add(len, Ordering::AcqRel) + len;
+        let lost = self.dropping.load(Ordering::Relaxed).then_some(Item::Lost);
+        let items = lost.into_iter().chain([Item::Message(announcement)]);
+        match self.sender.try_reserve_many(items.size_hint().0) {
+            Ok(places) if bytes <= BYTES_MAX => {
+                places.zip(items).for_each(|(place, item)| place.send(item));
+                true
+            }
+            _ => {
+                self.shared.bytes.fetch_sub(len, Ordering::AcqRel);
+                false
+            }
         }
     }
 }
 
 impl Messages {
     pub(crate) async fn next(&mut self) -> Next {
-        // Only a full inbox overflows, so there is a message to wake up for whenever the flag has been set since.
-        if self.receiver.is_empty() && self.shared.overflowed.swap(false, Ordering::AcqRel) {
-            return Next::Overflowed;
+        match self.receiver.recv().await {
+            Some(Item::Message(announcement)) => {
+                self.shared.bytes.fetch_sub(len(&announcement), Ordering::AcqRel);
+                Next::Message(announcement)
+            }
+            Some(Item::Lost) => Next::Overflowed,
+            None => Next::Ended,
         }
-        let Some(announcement) = self.receiver.recv().await else { return Next::Ended };
-        self.shared.bytes.fetch_sub(len(&announcement), Ordering::AcqRel);
-        Next::Message(announcement)
     }
 }
 
 impl Shared {
+    /// The connection is made: from now on ticks have to come.
+    pub(crate) fn connected(&self) {
+        *self.ticked.lock() = Instant::now();
+    }
+
     /// How long ago the last tick was received, or the connection was made.
     pub(crate) fn silent_for(&self) -> Duration {
         self.ticked.lock().elapsed()
@@ -140,8 +169,10 @@ mod tests {
             let Next::Message(Announcement::Update(update)) = messages.next().await else { panic!("none") };
             assert_eq!(update.position.as_micros(), position as u64);
         }
-        assert!(matches!(messages.next().await, Next::Overflowed));
         inbox.receive(push("T7"));
+        assert!(matches!(messages.next().await, Next::Overflowed));
+        assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
+        inbox.receive(push("T8"));
         assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
     }
 
@@ -171,7 +202,9 @@ mod tests {
         }
         assert!(matches!(messages.next().await, Next::Message(_)));
         assert!(matches!(messages.next().await, Next::Message(_)));
+        inbox.receive(push("T7"));
         assert!(matches!(messages.next().await, Next::Overflowed));
+        assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
         assert_eq!(shared.bytes.load(Ordering::Acquire), 0);
     }
 }

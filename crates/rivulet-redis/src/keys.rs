@@ -2,6 +2,10 @@
 //!
 //! All begin with `{<prefix>:<partition>}`: a hash tag, so that a script's keys stand in one slot of a cluster. There
 //! is one partition, `0`, on a standalone Redis.
+//!
+//! In a database other than 0 the prefix is `<prefix>@<database>`. Databases have keys of their own, but all databases
+//! of a Redis share its channels: without the number, hubs in two of them would get each other's updates. No prefix
+//! that may be configured holds an `@`.
 
 use rivulet_core::{EventId, Topic};
 
@@ -17,7 +21,12 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(prefix: &str) -> Self {
+    /// Names for a prefix in a database, by its number.
+    pub(crate) fn new(prefix: &str, database: i64) -> Self {
+        let prefix = match database {
+            0 => prefix.to_owned(),
+            database => format!("{prefix}@{database}"),
+        };
         let tag = format!("{{{prefix}:0}}");
         Self {
             layout: format!("{{{prefix}}}layout"),
@@ -64,9 +73,16 @@ mod tests {
 
     #[test]
     fn names_of_one_partition_share_a_tag() {
-        let keys = Keys::new("rivulet");
+        let keys = Keys::new("rivulet", 0);
         assert_eq!(keys.stream(&Topic::parse("a/{b}").unwrap()), "{rivulet:0}t:a/{b}");
         assert_eq!(keys.clock, "{rivulet:0}clock");
         assert_eq!(keys.node(255), "{rivulet:0}n:00000000000000ff");
+    }
+
+    #[test]
+    fn names_in_another_database_are_others() {
+        let keys = Keys::new("rivulet", 3);
+        assert_eq!(keys.firehose, "{rivulet@3:0}firehose");
+        assert_eq!(keys.layout, "{rivulet@3}layout");
     }
 }

@@ -109,7 +109,7 @@ impl Log {
             entries: Vec::new(),
             through: clock.now.max(after),
             more: false,
-            complete: after >= clock.birth,
+            complete: clock.knows(after),
         };
         let mut merged: Vec<Entry> = Vec::new();
         while let Ok(stream) = next() {
@@ -165,7 +165,7 @@ impl Log {
         };
         Ok(IndexPage {
             more: entries.len() == INDEX_LEN,
-            complete: chained && after >= clock.birth,
+            complete: chained && clock.knows(after),
             clock,
             entries: entries.iter().map(IndexEntry::parse).collect(),
         })

@@ -15,6 +15,7 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
+use rivulet_core::Position;
 use rivulet_node::{Interest, TransportError};
 use tokio::sync::oneshot;
 
@@ -24,14 +25,14 @@ use crate::{
     feed_writer::FeedWriter,
     inbox::{Messages, Shared, inbox},
     keys::Keys,
-    status::Status,
+    status::{SILENCE_MAX, Status},
     ticker::Ticker,
 };
 
 /// How often the node sends itself a tick.
 const TICK: Duration = Duration::from_secs(2);
-/// A feed without a tick for so long is broken: two ticks may be late.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// How often a tick is tried that says up to where new channels are subscribed: one refused call is no broken feed.
+const TICK_TRIES: usize = 3;
 /// How many channels are subscribed by one command.
 const BATCH_LEN: usize = 1000;
 /// How long changes are gathered, so that a storm of subscribers becomes a few commands.
@@ -64,12 +65,13 @@ impl Supervisor {
 
     /// One connection's life; answers why it ended.
     async fn serve(&mut self) -> String {
+        self.channels.begin();
         let (inbox, messages, shared) = inbox();
         let connection = match self.connector.subscriptions(move |push| inbox.receive(push)).await {
             Ok(connection) => connection,
             Err(error) => return error.to_string(),
         };
-        self.channels.begin();
+        shared.connected();
         let (subscribed, ready) = oneshot::channel();
         let writer = &mut self.writer;
         let subscriber =
@@ -129,10 +131,18 @@ impl Subscriber<'_> {
         }
     }
 
+    /// Subscribes what was wanted when the connection was made. What comes meanwhile waits for its turn: it would put
+    /// off the feed of all others, under a steady stream of new topics for ever.
     async fn start(&mut self) -> Result<(), TransportError> {
+        let mut left = self.channels.wanted_len();
         self.subscribe(&[self.ticker.channel().to_owned()]).await?;
-        self.change().await?;
-        self.ticker.tick().await.map(drop)
+        while left > 0 {
+            let len = left.min(BATCH_LEN);
+            self.subscribe_wanted(len).await?;
+            left -= len;
+        }
+        self.channels.work.notify_one();
+        self.tick().await.map(drop)
     }
 
     async fn change(&mut self) -> Result<(), TransportError> {
@@ -142,17 +152,38 @@ impl Subscriber<'_> {
                 let names = self.names(&unwanted);
                 self.connection.unsubscribe(&names).await.map_err(failed)?;
             }
-            let wanted = self.channels.take_wanted(BATCH_LEN);
-            if !wanted.is_empty() {
-                self.subscribe(&self.names(&wanted)).await?;
-                // Only now: what is appended after this reading arrives on the channels.
-                let since = self.ticker.tick().await?;
-                self.channels.confirm(&wanted, since);
-            }
-            if unwanted.is_empty() && wanted.is_empty() {
+            self.subscribe_wanted(BATCH_LEN).await?;
+            if unwanted.is_empty() && self.channels.wanted_len() == 0 {
                 return Ok(());
             }
         }
+    }
+
+    /// Subscribes and confirms the next of what is wanted.
+    async fn subscribe_wanted(&mut self, len_max: usize) -> Result<(), TransportError> {
+        let wanted = self.channels.take_wanted(len_max);
+        if !wanted.is_empty() {
+            self.subscribe(&self.names(&wanted)).await?;
+            // Only now: what is appended after this reading arrives on the channels.
+            let since = self.tick().await?;
+            self.channels.confirm(&wanted, since);
+        }
+        Ok(())
+    }
+
+    /// Reads the clock, with some patience for the connection that commands share: this one need not suffer from it.
+    async fn tick(&self) -> Result<Position, TransportError> {
+        let mut backoff = Backoff::new();
+        for _ in 1..TICK_TRIES {
+            match self.ticker.tick().await {
+                Ok(position) => return Ok(position),
+                Err(error) => {
+                    tracing::debug!(reason = error.reason, "a tick could not be sent: trying again")
+                }
+            }
+            backoff.wait().await;
+        }
+        self.ticker.tick().await
     }
 
     async fn subscribe(&mut self, names: &[String]) -> Result<(), TransportError> {

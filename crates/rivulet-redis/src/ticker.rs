@@ -28,7 +28,7 @@ pub(crate) struct Ticker {
     channel: String,
 }
 
-/// The latest position that this node was answered. Each script gets it, so that a Redis that stands behind (restored
+/// The latest position that this node was answered, or was shown by its feed. Each script gets it, so that a Redis that stands behind (restored
 /// from an older copy, a replica that was promoted) is pushed forward instead of giving a position twice.
 #[derive(Default)]
 pub(crate) struct Seen(AtomicU64);
@@ -48,8 +48,13 @@ impl Seen {
     pub(crate) fn answer(&self, answer: &Value) -> Result<Position, TransportError> {
         let Value::BulkString(digits) = answer else { return Err(unexpected("a position")) };
         let position = parse_position(digits).ok_or_else(|| unexpected("a position"))?;
-        self.0.fetch_max(position.as_micros(), Ordering::AcqRel);
+        self.saw(position);
         Ok(position)
+    }
+
+    /// Remembers a position that another node was given.
+    pub(crate) fn saw(&self, position: Position) {
+        self.0.fetch_max(position.as_micros(), Ordering::AcqRel);
     }
 }
 
@@ -76,6 +81,6 @@ impl Ticker {
             keys: vec![self.clock.as_bytes(), self.birth.as_bytes()],
             args: vec![least.as_bytes(), self.channel.as_bytes()],
         };
-        self.seen.answer(&self.commands.run(&self.script, &call).await?)
+        self.seen.answer(&self.commands.run_small(&self.script, &call).await?)
     }
 }

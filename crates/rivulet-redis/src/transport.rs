@@ -30,6 +30,9 @@ use crate::{
 /// How long a subscriber waits for its channel: longer than a short interruption of Redis, shorter than a client waits.
 const CONFIRMATION_MAX: Duration = Duration::from_secs(5);
 
+/// How many connections read the log for who replays.
+const READERS_MAX: usize = 4;
+
 /// Log and feed in a standalone Redis.
 pub struct RedisTransport {
     commands: Arc<Commands>,
@@ -55,7 +58,7 @@ impl RedisTransport {
     /// See [`ConnectError`].
     pub async fn connect(config: RedisConfig) -> Result<(Arc<Self>, Feed), ConnectError> {
         let connector = Connector::new(config.check()?, config.deadline)?;
-        let keys = Keys::new(&config.prefix);
+        let keys = Keys::new(&config.prefix, connector.database());
         open(&connector, &config, &keys).await?;
         let unreachable = |reason: String| ConnectError::Unreachable { address: connector.address(), reason };
         let commands = Commands::connect(connector.clone()).await;
@@ -64,16 +67,22 @@ impl RedisTransport {
         let ticker = Arc::new(Ticker::new(commands.clone(), seen.clone(), &keys));
         let start = ticker.tick().await.map_err(|error| unreachable(error.reason))?;
 
-        let pool = connector.readers()?;
-        let log = Arc::new(Log { pool, keys: keys.clone(), age: config.age, deadline: config.deadline });
+        let log = |readers: usize| {
+            let pool = connector.readers(readers)?;
+            Ok(Arc::new(Log { pool, keys: keys.clone(), age: config.age, deadline: config.deadline }))
+        };
+        // The feed reads what it missed on a connection of its own: a storm of replays, which a break brings about, must
+        // not keep it waiting.
+        let (log_of_feed, log) = (log(1)?, log(READERS_MAX)?);
         let (channels, status) = (Arc::new(Channels::default()), Arc::new(Status::starting()));
         let (feed, receiver) = mpsc::channel(rivulet_node::transport::FEED_LEN_MAX);
         let sent = Arc::new(AtomicU64::new(start.as_micros()));
         let writer = FeedWriter {
             feed,
-            log: log.clone(),
+            log: log_of_feed,
             channels: channels.clone(),
             status: status.clone(),
+            seen: seen.clone(),
             last: start,
             verified: start,
             sent: sent.clone(),

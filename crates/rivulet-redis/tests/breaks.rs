@@ -227,6 +227,39 @@ async fn a_refusal_to_connect_explains_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_index_has_lost_is_read_from_the_topics() {
+    let server = RedisServer::start().await;
+    let (node, mut feed) = server.node().await;
+    node.retain(&interest("a"));
+    node.confirmed(&interest("a")).await.unwrap();
+    let mut last = node.append(update("a", "announced")).await.unwrap();
+    assert_eq!(next_update(&mut feed).await, last);
+    // Appended without being announced, and trimmed from the index; in one step, so that no tick comes in between.
+    let script = "local e = redis.call('XRANGE', KEYS[1], '-', '+')[1][2][4]
+        local now = redis.call('TIME'); local at = now[1] * 1000000 + now[2]
+        for n = 1, 200 do
+            local p = string.format('%.0f', at + n)
+            local before = redis.call('SET', KEYS[2], p, 'GET')
+            redis.call('XADD', KEYS[1], p .. '-0', 'p', before, 'e', e)
+            redis.call('SET', KEYS[3], p)
+        end
+        redis.call('XTRIM', KEYS[4], 'MAXLEN', 0)
+        return string.format('%.0f', at)";
+    let mut step = redis::pipe();
+    step.atomic().cmd("EVAL").arg(script).arg(4);
+    step.arg(&["{rivulet:0}t:a", "{rivulet:0}l:a", "{rivulet:0}clock", "{rivulet:0}index"]);
+    step.cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").ignore();
+    let (at,): (String,) = step.query_async(&mut server.connection().await).await.unwrap();
+    last = Position::from_micros(at.parse().unwrap());
+    for _ in 0..200 {
+        last = last.next();
+        assert_eq!(next_update(&mut feed).await, last);
+    }
+    last = node.append(update("a", "announced again")).await.unwrap();
+    assert_eq!(next_update(&mut feed).await, last);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_entry_of_another_version_stops_neither_replay_nor_feed() {
     let server = RedisServer::start().await;
     let (node, mut feed) = server.node().await;

@@ -96,3 +96,17 @@ async fn streams_and_index_are_bounded() {
         assert!(len <= most, "{key} has {len} entries");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_is_used_again_after_its_update_was_discarded_leads_to_the_new_one() {
+    let server = RedisServer::start().await;
+    let (node, _feed) = server.node().await;
+    let id = EventId::parse("x").unwrap();
+    let first = node.append(update(&["a"], Some("x"))).await.unwrap();
+    node.append(update(&["b"], Some("x"))).await.unwrap();
+    assert_eq!(node.locate(&id).await.unwrap(), Some(first));
+    let _: usize = server.command(&["XTRIM", "{rivulet:0}t:a", "MAXLEN", "0"]).await;
+    assert_eq!(node.locate(&id).await.unwrap(), None);
+    let third = node.append(update(&["b"], Some("x"))).await.unwrap();
+    assert_eq!(node.locate(&id).await.unwrap(), Some(third));
+}

@@ -62,9 +62,15 @@ if previous + 0 < slice_start then
   call('PEXPIRE', index, expiry)
 end
 
--- The earliest use of an id wins.
+-- The earliest use of an id wins, as long as it is kept. What it names is a stream of this partition.
 if KEYS[4] ~= '' then
-  call('SET', KEYS[4], position .. ' ' .. KEYS[5], 'NX', 'PX', expiry)
+  local used = position .. ' ' .. KEYS[5]
+  if not call('SET', KEYS[4], used, 'NX', 'PX', expiry) then
+    local at, stream = string.match(call('GET', KEYS[4]), '^(%d+) (.*)$')
+    if #call('XRANGE', stream, at .. '-0', at .. '-0') == 0 then
+      call('SET', KEYS[4], used, 'PX', expiry)
+    end
+  end
 end
 
 local announcement = head .. '\n' .. envelope
