@@ -118,7 +118,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
          alone and keeps its log in memory",
     )
         .exposed(Exposure::Url),
-    one("redis-prefix", "TEXT", "What all keys and channels in Redis begin with").default("rivulet"),
+    one("redis-prefix", "TEXT", "What all keys and channels in Redis begin with (followed by @N in a database N other than 0)").default("rivulet"),
     one("workers", "COUNT", "Threads that serve connections; auto = one per CPU").default("auto"),
     one(
         "hub-url",
