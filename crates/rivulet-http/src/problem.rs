@@ -215,8 +215,9 @@ impl From<TransportError> for Problem {
     fn from(error: TransportError) -> Self {
         // The reason may name machines: it is for the log only.
         tracing::warn!(error = %error, "a request was refused because the transport is unavailable");
-        Self::new(ProblemKind::TransportUnavailable, "nothing was published or opened; try again")
-            .retry_after(RETRY_TRANSPORT)
+        // An append that timed out may have been done: the publisher must know that it cannot know.
+        let detail = "nothing was opened, and whether an update was published is not certain; try again";
+        Self::new(ProblemKind::TransportUnavailable, detail).retry_after(RETRY_TRANSPORT)
     }
 }
 

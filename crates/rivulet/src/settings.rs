@@ -221,7 +221,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     .default("32KiB"),
     one("log-format", "FORMAT", "pretty or json, on standard error").default("pretty"),
     one("log-level", "FILTER", "error, warn, info, debug, trace, or per module: info,rivulet_redis=debug")
-        .default("info,actix_server=warn"),
+        .default("info,actix_server=warn,actix_http::h1=off"),
 ];
 
 /// For the end of `--help`.
