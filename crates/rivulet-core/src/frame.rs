@@ -2,7 +2,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::{Position, Update};
+use crate::{Partitions, Position, Update, cursor::position_id};
+
+/// The SSE event type that says that updates are lost.
+pub const GAP_EVENT: &str = "rivulet-gap";
 
 /// An update as it goes on the wire. Cloning shares the bytes.
 #[derive(Clone, Debug)]
@@ -11,12 +14,14 @@ pub struct Frame {
     pub position: Position,
     /// The SSE event, blank line included.
     pub bytes: Bytes,
+    /// Where in `bytes` the hub's id stands; empty if the publisher chose the id.
+    hub_id: (u32, u32),
 }
 
 impl Frame {
     /// Encodes an update as an SSE event (WHATWG HTML, 9.2.5): `event`, `retry`, `id`, then one `data` line per line of
     /// the content. Lines end at CRLF, CR or LF. Exactly one space follows each colon, so that leading spaces survive.
-    pub fn encode(position: Position, update: &Update) -> Self {
+    pub fn encode(partitions: Partitions, position: Position, update: &Update) -> Self {
         // id, colons and line ends; each line of data costs 7 bytes more, and most updates have one.
         let mut out = BytesMut::with_capacity(update.data.len() + 64);
         if let Some(event_type) = &update.event_type {
@@ -25,22 +30,82 @@ impl Frame {
         if let Some(retry_ms) = update.retry_ms {
             put_field(&mut out, b"retry", retry_ms.to_string().as_bytes());
         }
+        let mut hub_id = (0, 0);
         match &update.id {
             Some(id) => put_field(&mut out, b"id", id.as_str().as_bytes()),
-            None => put_field(&mut out, b"id", crate::cursor::position_id(position).as_bytes()),
+            None => {
+                let id = position_id(partitions, position);
+                put_field(&mut out, b"id", id.as_bytes());
+                hub_id = (narrow(out.len() - 1 - id.len()), narrow(out.len() - 1));
+            }
         }
         for line in Lines(Some(&update.data)) {
             put_field(&mut out, b"data", line);
         }
         out.put_u8(b'\n');
-        Self { position, bytes: out.freeze() }
+        Self { position, bytes: out.freeze(), hub_id }
     }
 
-    /// The heartbeat of an idle connection: a block with only an id. It moves the client's last event id to `position`
-    /// without firing an event (WHATWG HTML, 9.2.6: with an empty data buffer nothing is dispatched).
-    pub fn cursor_heartbeat(position: Position) -> Bytes {
-        Bytes::from(format!("id: #{position}\n\n"))
+    /// The same event for a connection that has an id of its own, since it reads several partitions. An id that the
+    /// publisher chose is sent as it is; the connection's own follows in a block without data, which moves the client's
+    /// last id on.
+    pub fn with_id(&self, id: &str) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.bytes.len() + id.len() + 6);
+        let (start, end) = (self.hub_id.0 as usize, self.hub_id.1 as usize);
+        out.put_slice(&self.bytes[..start]);
+        if start < end {
+            out.put_slice(id.as_bytes());
+        }
+        out.put_slice(&self.bytes[end..]);
+        if start == end {
+            put_field(&mut out, b"id", id.as_bytes());
+            out.put_u8(b'\n');
+        }
+        out.freeze()
     }
+
+    /// The heartbeat of an idle connection: a block with only an id. It moves the client's last event id without firing
+    /// an event (WHATWG HTML, 9.2.6: with an empty data buffer nothing is dispatched).
+    pub fn cursor_heartbeat(id: &str) -> Bytes {
+        Bytes::from(format!("id: {id}\n\n"))
+    }
+
+    /// Says that updates of `topics` (topics or other matchers, by their texts) after the client's last id are lost, and
+    /// that all after `oldest` are kept: `{"topics":["a"],"oldest":"#17"}`. From `id` on the client misses nothing more.
+    pub fn gap<'a>(id: &str, topics: impl IntoIterator<Item = &'a str>, oldest: &str) -> Bytes {
+        let mut data = String::from("{\"topics\":[");
+        for (nth, topic) in topics.into_iter().enumerate() {
+            if nth > 0 {
+                data.push(',');
+            }
+            put_json_string(&mut data, topic);
+        }
+        data.push_str("],\"oldest\":");
+        put_json_string(&mut data, oldest);
+        data.push('}');
+        let mut out = BytesMut::with_capacity(data.len() + 64);
+        put_field(&mut out, b"event", GAP_EVENT.as_bytes());
+        put_field(&mut out, b"id", id.as_bytes());
+        put_field(&mut out, b"data", data.as_bytes());
+        out.put_u8(b'\n');
+        out.freeze()
+    }
+}
+
+/// RFC 8259 §7. Topics and ids hold no control characters, so quotes and backslashes are all that needs care.
+fn put_json_string(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+}
+
+fn narrow(at: usize) -> u32 {
+    u32::try_from(at).expect("event, retry and id are short")
 }
 
 fn put_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
@@ -107,7 +172,7 @@ mod tests {
     #[test]
     fn a_frame_has_the_documented_bytes() {
         let check = |update: &Update, expected: &str| {
-            let frame = Frame::encode(Position::from_micros(7), update);
+            let frame = Frame::encode(Partitions::ONE, Position::from_micros(7), update);
             assert_eq!(std::str::from_utf8(&frame.bytes).unwrap(), expected);
         };
         check(&update("hello"), "id: #7\ndata: hello\n\n");
@@ -129,7 +194,25 @@ mod tests {
 
     #[test]
     fn a_heartbeat_moves_the_cursor_and_has_no_data() {
-        assert_eq!(&Frame::cursor_heartbeat(Position::from_micros(7))[..], b"id: #7\n\n");
+        assert_eq!(&Frame::cursor_heartbeat("#7")[..], b"id: #7\n\n");
+    }
+
+    #[test]
+    fn a_connection_with_an_id_of_its_own_gets_it() {
+        let partitions = Partitions::new(64).unwrap();
+        let encode = |update: &Update| Frame::encode(partitions, Position::from_micros(7), update);
+        assert_eq!(&encode(&update("#64:7")).bytes[..], b"id: #64:7\ndata: #64:7\n\n");
+        assert_eq!(&encode(&update("a")).with_id("#64:5,3+2")[..], b"id: #64:5,3+2\ndata: a\n\n");
+        let own = Update { id: Some(EventId::parse("x").unwrap()), ..update("a") };
+        assert_eq!(&encode(&own).with_id("#64:5,3+2")[..], b"id: x\ndata: a\n\nid: #64:5,3+2\n\n");
+    }
+
+    #[test]
+    fn a_gap_says_what_is_lost_and_moves_the_cursor() {
+        let gap = Frame::gap("#5", ["a", "b\"\\c"], "#7");
+        let expected =
+            "event: rivulet-gap\nid: #5\ndata: {\"topics\":[\"a\",\"b\\\"\\\\c\"],\"oldest\":\"#7\"}\n\n";
+        assert_eq!(std::str::from_utf8(&gap).unwrap(), expected);
     }
 
     proptest! {
@@ -148,7 +231,7 @@ mod tests {
                 ..update(&data)
             };
             let position = Position::from_micros(micros);
-            let message = decode_one(&Frame::encode(position, &update));
+            let message = decode_one(&Frame::encode(Partitions::ONE, position, &update));
             prop_assert_eq!(&*message.data, data.replace("\r\n", "\n").replace('\r', "\n"));
             let expected_id = update.id.map_or(format!("#{micros}"), |id| id.as_str().to_owned());
             prop_assert_eq!(message.id.as_deref(), Some(&*expected_id));
@@ -161,7 +244,7 @@ mod tests {
             // The comment that opens every stream, then frames with heartbeats between them.
             let mut stream = b":\n".to_vec();
             for data in &datas {
-                stream.extend_from_slice(&Frame::encode(Position::ZERO, &update(data)).bytes);
+                stream.extend_from_slice(&Frame::encode(Partitions::ONE, Position::ZERO, &update(data)).bytes);
                 stream.extend_from_slice(b":\n\n");
             }
             let messages = decode(&stream).into_iter().filter_map(|event| match event {

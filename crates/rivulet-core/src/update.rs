@@ -147,7 +147,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::LastEventId;
+    use crate::{LastEventId, Partitions};
 
     #[test]
     fn ids_are_checked() {
@@ -176,7 +176,7 @@ mod tests {
         fn an_id_comes_back_from_a_client_as_it_went(text in "(?s)#?(earliest|.{0,20})") {
             if let Ok(id) = EventId::parse(&text) {
                 prop_assert_eq!(id.as_str(), &text);
-                prop_assert_eq!(LastEventId::parse(&text), LastEventId::Publisher(id));
+                prop_assert_eq!(LastEventId::parse(&text, Partitions::ONE), LastEventId::Publisher(id));
             }
         }
 

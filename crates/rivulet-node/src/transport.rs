@@ -1,30 +1,41 @@
 //! What stands behind a node: log and feed. This page is the contract; `contract` is the same as a suite of tests.
 //!
+//! **Partitions.** Each topic stands in one partition. An update is appended once to each partition that one of its
+//! topics stands in; the copies share nothing but their content. All rules below hold within a partition.
+//!
 //! **Positions.** A transport gives every appended update a position that is greater than all positions it gave before,
 //! also to other nodes. Of two appends, the one acknowledged before the other was begun has the lower position.
 //!
 //! **Log.** An append that returned `Ok` can be read back, on every node, until retention discards it. Reading never
-//! skips: a page says up to which position it is complete, and whether anything between `after` and its entries has
-//! been discarded.
+//! skips: a page says up to which position it is complete, and whether anything between the asked position and there
+//! has been discarded.
 //!
 //! **Feed.** One per node: updates in strictly increasing position order, each at most once. From the moment that
 //! [`Transport::confirmed`] answers `Ok(since)` for an interest until it is released, every update that touches it and
 //! stands after `since` is in the feed, whatever breaks in between: after a break the transport reads what it missed
-//! from the log and delivers it before anything newer. It may also hold updates that nobody asked for.
+//! from the log and delivers it before anything newer. What it cannot read any more, it says ([`FeedEvent::Lost`]). It
+//! may also hold updates that nobody asked for.
 
 use std::{sync::Arc, time::Duration};
 
-use rivulet_core::{EventId, Matcher, Position, Topic, Update};
+use rivulet_core::{
+    Cursor, EventId, IdempotencyKey, Matcher, Partition, Partitions, Position, Topic, Update,
+};
 use tokio::sync::mpsc;
 
 /// How many events may wait between a transport and the pump. A transport that finds the feed full must not wait where
 /// that would stall its connection: it drops the event, and reads it from the log when there is room (a break).
 pub const FEED_LEN_MAX: usize = 2048;
 
+/// For how long an idempotency key is remembered, at least.
+pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(600);
+
 /// An update that has its position.
 #[derive(Clone, Debug)]
 pub struct Appended {
-    /// Where it stands.
+    /// In which partition it stands. One of its topics stands there too.
+    pub partition: Partition,
+    /// Where it stands there.
     pub position: Position,
     /// What was published.
     pub update: Update,
@@ -33,10 +44,21 @@ pub struct Appended {
 /// What arrives at a node.
 #[derive(Clone, Debug)]
 pub enum FeedEvent {
-    /// An update; its position is greater than those of all events before it.
+    /// An update; its position is greater than those of all events of its partition before it.
     Update(Arc<Appended>),
-    /// Every update up to this position that touches an interest confirmed before it has been in the feed.
-    Verified(Position),
+    /// Every update of the partition up to the position that touches an interest confirmed before it has been in the
+    /// feed, or was said to be lost.
+    Verified(Partition, Position),
+    /// The feed may lack updates of the partition up to this position, and cannot find them: who depends on them has to
+    /// look in the log, which knows for each reader whether something is missing.
+    Lost {
+        /// Where.
+        partition: Partition,
+        /// Up to where. Everything later is in the feed.
+        through: Position,
+        /// The topics that may lack updates; `None`: all. Interests in all updates are always concerned.
+        topics: Option<Arc<[Topic]>>,
+    },
 }
 
 /// The receiving end of a feed.
@@ -47,47 +69,71 @@ pub type Feed = mpsc::Receiver<FeedEvent>;
 pub enum Interest {
     /// The updates of one topic, be it their canonical one or an alternate.
     Topic(Topic),
-    /// All updates: what pattern subscribers need.
+    /// All updates of all partitions: what pattern subscribers need.
     All,
 }
 
 /// What a client that replays wants to read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selection {
-    /// The updates of these topics, each once.
+    /// The updates of these topics, each once. Topics of other partitions than the one that is read select nothing.
     Topics(Arc<[Topic]>),
     /// The updates that one of these matchers selects, each once.
     Matching(Arc<[Matcher]>),
 }
 
-/// A piece of the log.
+/// How much a page may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLimits {
+    /// At most so many entries; at least one.
+    pub len: usize,
+    /// No further entry once the contents of those before it have so many bytes.
+    pub bytes: usize,
+}
+
+/// A piece of one partition's log.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// The selected updates after the asked position, in position order.
     pub entries: Vec<Arc<Appended>>,
-    /// Every selected update after the asked position and up to this one is in `entries` (or discarded, see
-    /// `complete`). At the end of the log this is the log's clock, which may be later than the last entry.
+    /// Every selected update after the asked position and up to this one is in `entries`, or lost (see `gap`). At the
+    /// end of the log this is the log's clock, which may be later than the last entry. Never before the asked position.
     pub through: Position,
     /// Whether there may be more after `through` already.
     pub more: bool,
-    /// Whether nothing that was selected has been discarded between the asked position and `through`. Also `false`,
-    /// with `through` equal to the asked position, if the log's clock stands before it: then it is no position of this
-    /// log's history.
-    pub complete: bool,
+    /// The log's clock: no position of its history is later. An asked position after it is not of this history.
+    pub clock: Position,
+    /// Selected updates after the asked position that are not kept any more.
+    pub gap: Option<Gap>,
+}
+
+/// Updates that cannot be read any more, or may have been among what a log has lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The topics that lost updates; `None`: everything that was selected may have.
+    pub topics: Option<Arc<[Topic]>>,
+    /// From this position on everything of them is kept: what is lost stands before it.
+    pub oldest: Position,
 }
 
 /// Whether the feed is alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FeedStatus {
-    /// In the last seconds this node announced something to itself through the transport and received it.
+    /// In the last seconds this node announced something to itself through each partition and received it.
     Live,
-    /// It did not, since `since` ago, because of `reason`.
-    Stale {
-        /// For how long the feed has been stale.
-        since: Duration,
-        /// What was seen last, for a person.
-        reason: String,
-    },
+    /// In these partitions it did not; at least one, in order.
+    Stale(Vec<StalePartition>),
+}
+
+/// A partition whose feed is not alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StalePartition {
+    /// Which.
+    pub partition: Partition,
+    /// For how long it has been so.
+    pub since: Duration,
+    /// What was seen last, for a person.
+    pub reason: String,
 }
 
 /// Why a transport could not do what was asked. It may be tried again; nothing was lost that was acknowledged.
@@ -105,31 +151,51 @@ impl TransportError {
     }
 }
 
+/// Why an update was not appended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The idempotency key was used before, for another update.
+    #[error("the idempotency key was used for another update")]
+    KeyReused,
+    /// The update may have been appended all the same.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
 /// See the module's documentation for what an implementation promises. Every call ends within a bounded time.
 #[async_trait::async_trait]
 pub trait Transport: Send + Sync + 'static {
-    /// Appends an update to the log of each of its topics and announces it. `Ok` means that it is in the log.
-    async fn append(&self, update: Update) -> Result<Position, TransportError>;
+    /// How many partitions there are. Never changes.
+    fn partitions(&self) -> Partitions;
+
+    /// Appends an update to the log of each of its topics and announces it. `Ok` means that it is in the log, in all its
+    /// partitions; the answer is its position in the partition of its canonical topic.
+    ///
+    /// If the same update was appended with the same key in the last [`IDEMPOTENCY_AGE`], nothing is appended where it
+    /// stands already, and the answer is the position that it has.
+    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError>;
 
     /// Counts one more holder of an interest. Never waits; the subscription is made in the background.
     fn retain(&self, interest: &Interest);
 
-    /// Waits until a retained interest is subscribed. Every update after the answered position is in the feed.
-    async fn confirmed(&self, interest: &Interest) -> Result<Position, TransportError>;
+    /// Waits until a retained interest is subscribed. Every update after the answered position (of the topic's
+    /// partition; for all updates, of each partition) is in the feed.
+    async fn confirmed(&self, interest: &Interest) -> Result<Cursor, TransportError>;
 
     /// Gives back one [`Transport::retain`]. The subscription may linger.
     fn release(&self, interest: &Interest);
 
-    /// Reads the first `len_max` (at least one) selected updates after a position.
+    /// Reads the first selected updates of a partition after a position.
     async fn read(
         &self,
+        partition: Partition,
         selection: &Selection,
         after: Position,
-        len_max: usize,
+        limits: PageLimits,
     ) -> Result<Page, TransportError>;
 
-    /// The position of the earliest kept update with this publisher's id, if there is one.
-    async fn locate(&self, id: &EventId) -> Result<Option<Position>, TransportError>;
+    /// Where the earliest kept update with this publisher's id stands, if there is one.
+    async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError>;
 
     /// Whether the feed is alive.
     fn feed_status(&self) -> FeedStatus;

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use libfuzzer_sys::fuzz_target;
-use rivulet_core::{EventId, EventType, Frame, Position, Topic, Update};
+use rivulet_core::{EventId, EventType, Frame, Partitions, Position, Topic, Update};
 use russe::{Decoder, Event};
 use tokio_util::codec::Decoder as _;
 
@@ -19,7 +19,7 @@ fuzz_target!(|text: &str| {
         event_type: EventType::parse(event_type).ok(),
         retry_ms: (!id.is_empty()).then_some(id.len() as u64),
     };
-    let frame = Frame::encode(Position::from_micros(7), &update);
+    let frame = Frame::encode(Partitions::ONE, Position::from_micros(7), &update);
 
     let (mut decoder, mut bytes) = (Decoder::default(), BytesMut::from(&frame.bytes[..]));
     let Some(Event::Message(message)) = decoder.decode(&mut bytes).expect("is SSE") else {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use rivulet_core::{
-    EventId, EventType, LastEventId, Matcher, ReservedNamespace, Topic, text::forbidden_char,
+    EventId, EventType, LastEventId, Matcher, Partitions, ReservedNamespace, Topic, text::forbidden_char,
 };
 use url::Url;
 
@@ -18,7 +18,7 @@ fuzz_target!(|text: &str| {
         assert!(reserved.contains(&topic) || !resolved);
     }
     if let Ok(id) = EventId::parse(text) {
-        assert_eq!(LastEventId::parse(text), LastEventId::Publisher(id));
+        assert_eq!(LastEventId::parse(text, Partitions::ONE), LastEventId::Publisher(id));
     }
     if EventType::parse(text).is_ok() {
         assert!(!text.contains(['\r', '\n', '\0']));
