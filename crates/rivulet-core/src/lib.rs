@@ -5,6 +5,7 @@
 
 pub mod cursor;
 pub mod envelope;
+pub mod fault;
 pub mod frame;
 pub mod grants;
 pub mod idempotency_key;

@@ -29,6 +29,12 @@ impl Position {
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
+
+    /// The last position before this one.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
 }
 
 impl fmt::Display for Position {

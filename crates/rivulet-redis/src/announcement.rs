@@ -1,4 +1,4 @@
-//! What arrives on a channel: an update or a tick. `append.lua` and `tick.lua` write them.
+//! What arrives on a channel: an update, a tick, or that the log has lost something. `append.lua` and `tick.lua` write them.
 
 use bytes::Bytes;
 use rivulet_core::Position;
@@ -13,6 +13,8 @@ pub(crate) enum Announcement {
     Update(AnnouncedUpdate),
     /// Everything up to here has been announced before.
     Tick(Position),
+    /// What stands before this position may have been lost by the log.
+    Birth(Position),
 }
 
 /// An update with its place in the chains of its partition and of its topics; `ZERO` where nothing older is known.
@@ -30,6 +32,9 @@ impl Announcement {
     pub(crate) fn parse(message: Vec<u8>) -> Option<Self> {
         if let Some(digits) = message.strip_prefix(b"T") {
             return parse_position(digits).map(Self::Tick);
+        }
+        if let Some(digits) = message.strip_prefix(b"B") {
+            return parse_position(digits).map(Self::Birth);
         }
         let head_len = message.iter().take(HEAD_LEN_MAX).position(|byte| *byte == b'\n')?;
         let mut numbers = message[..head_len].split(|byte| *byte == b' ').map(parse_position);
@@ -70,6 +75,8 @@ mod tests {
             })),
         );
         check(b"T17", Some(Announcement::Tick(position(17))));
+        check(b"B17", Some(Announcement::Birth(position(17))));
+        check(b"B", None);
         check(b"", None);
         check(b"T", None);
         check(b"20\nx", None);

@@ -1,4 +1,4 @@
-//! Which channels the node wants, and which of them are confirmed: 48 bytes per topic beside its name.
+//! Which channels of a partition the node wants, and which of them are confirmed: 48 bytes per topic beside its name.
 //!
 //! ```text
 //!  retain ──▶ wanted ── SUBSCRIBE confirmed, clock read ──▶ confirmed ── released, 3 s ──▶ gone (UNSUBSCRIBE)
@@ -30,11 +30,7 @@ const CAPACITY_MIN: usize = 64;
 
 /// See the module.
 #[derive(Default)]
-pub(crate) struct Channels {
-    state: Mutex<State>,
-    /// Wakes the subscriber.
-    pub(crate) work: Notify,
-}
+pub(crate) struct Channels(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -44,6 +40,8 @@ struct State {
     lingering: VecDeque<(Instant, Interest)>,
     /// Who waits for an interest to be confirmed: an entry only while someone does.
     waiting: HashMap<Interest, Vec<oneshot::Sender<Position>>>,
+    /// Wakes the subscriber of the connection that serves the partition.
+    work: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -65,28 +63,28 @@ pub(crate) enum Confirmation {
 
 impl Channels {
     pub(crate) fn retain(&self, interest: &Interest) {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.lock();
         let entry = state.entries.entry(interest.clone()).or_insert_with(|| {
             state.wanted.push_back(interest.clone());
-            self.work.notify_one();
+            state.work.notify_one();
             Entry::default()
         });
         entry.holders += 1;
     }
 
     pub(crate) fn release(&self, interest: &Interest) {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.lock();
         let Some(entry) = state.entries.get_mut(interest) else { return };
         entry.holders = entry.holders.saturating_sub(1);
         if entry.holders == 0 && !entry.lingers {
             entry.lingers = true;
             state.lingering.push_back((Instant::now() + LINGER, interest.clone()));
-            self.work.notify_one();
+            state.work.notify_one();
         }
     }
 
     pub(crate) fn confirmation(&self, interest: &Interest) -> Confirmation {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.lock();
         match state.entries.get(interest) {
             None => Confirmation::NotRetained,
             Some(entry) if entry.confirmed => Confirmation::Since(entry.position),
@@ -100,10 +98,12 @@ impl Channels {
         }
     }
 
-    /// A new connection is about to be made: everything that is held is wanted on it. While Redis is away this is also
-    /// what forgets the interests, and those who waited for them, that nobody has any more.
-    pub(crate) fn begin(&self) {
-        let state = &mut *self.state.lock();
+    /// A new connection is about to be made, whose subscriber `work` wakes: everything that is held is wanted on it.
+    /// While Redis is away this is also what forgets the interests, and those who waited for them, that nobody has any
+    /// more.
+    pub(crate) fn begin(&self, work: &Arc<Notify>) {
+        let state = &mut *self.0.lock();
+        state.work = Arc::clone(work);
         state.entries.retain(|_, entry| entry.holders > 0);
         state.lingering.clear();
         state.entries.values_mut().for_each(|entry| entry.lingers = false);
@@ -119,13 +119,13 @@ impl Channels {
 
     /// How many interests wait to be subscribed.
     pub(crate) fn wanted_len(&self) -> usize {
-        self.state.lock().wanted.len()
+        self.0.lock().wanted.len()
     }
 
     /// Takes the next interests to be subscribed, from the first `len_max` that wait. What nobody holds by now is taken
     /// too: it is unsubscribed when it has lingered.
     pub(crate) fn take_wanted(&self, len_max: usize) -> Vec<Interest> {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.lock();
         let len = len_max.min(state.wanted.len());
         let entries = &state.entries;
         let taken = state.wanted.drain(..len).filter(|interest| entries.contains_key(interest)).collect();
@@ -135,9 +135,16 @@ impl Channels {
         taken
     }
 
+    /// Puts interests back that could be subscribed but not confirmed.
+    pub(crate) fn want_again(&self, interests: Vec<Interest>) {
+        let state = &mut *self.0.lock();
+        let entries = &state.entries;
+        state.wanted.extend(interests.into_iter().filter(|interest| entries.contains_key(interest)));
+    }
+
     /// Forgets the interests that nobody has held for a while, and answers them so that they are unsubscribed.
     pub(crate) fn take_unwanted(&self, now: Instant, len_max: usize) -> Vec<Interest> {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.lock();
         let mut taken = Vec::new();
         while taken.len() < len_max
             && state.lingering.front().is_some_and(|(until, _)| *until <= now)
@@ -162,12 +169,12 @@ impl Channels {
 
     /// When the next interest may be forgotten.
     pub(crate) fn lingers_until(&self) -> Option<Instant> {
-        self.state.lock().lingering.front().map(|(until, _)| *until)
+        self.0.lock().lingering.front().map(|(until, _)| *until)
     }
 
     /// Marks interests as confirmed: their channels are subscribed, and the clock stood at `since` after that.
     pub(crate) fn confirm(&self, interests: &[Interest], since: Position) {
-        let state = &mut *self.state.lock();
+        let state = &mut *self.0.lock();
         for interest in interests {
             if let Some(entry) = state.entries.get_mut(interest) {
                 if !entry.confirmed {
@@ -182,22 +189,9 @@ impl Channels {
         }
     }
 
-    /// The topics that are wanted, if those are all that is wanted, and not more than `len_max`.
-    pub(crate) fn few_topics(&self, len_max: usize) -> Option<Arc<[Topic]>> {
-        let entries = &self.state.lock().entries;
-        if entries.len() > len_max {
-            return None;
-        }
-        let topic = |interest: &Interest| match interest {
-            Interest::Topic(topic) => Some(topic.clone()),
-            Interest::All => None,
-        };
-        entries.keys().map(topic).collect()
-    }
-
     /// Whether an update has to be in the feed.
     pub(crate) fn wants(&self, topics: &[Topic]) -> bool {
-        let entries = &self.state.lock().entries;
+        let entries = &self.0.lock().entries;
         entries.contains_key(&Interest::All)
             || topics.iter().any(|topic| entries.contains_key(&Interest::Topic(topic.clone())))
     }
@@ -205,7 +199,7 @@ impl Channels {
     /// Whether an update shows that one before it did not arrive: it is chained to a position that a confirmed interest
     /// has not seen, after `verified`, up to which nothing can be missing.
     pub(crate) fn misses(&self, update: &AnnouncedUpdate, topics: &[Topic], verified: Position) -> bool {
-        let entries = &self.state.lock().entries;
+        let entries = &self.0.lock().entries;
         let misses = |interest: &Interest, previous: Position| {
             previous > verified
                 && entries.get(interest).is_some_and(|entry| entry.confirmed && previous > entry.position)
@@ -219,7 +213,7 @@ impl Channels {
 
     /// An update is in the feed now.
     pub(crate) fn delivered(&self, position: Position, topics: &[Topic]) {
-        let entries = &mut self.state.lock().entries;
+        let entries = &mut self.0.lock().entries;
         if let Some(entry) = entries.get_mut(&Interest::All) {
             entry.position = entry.position.max(position);
         }
@@ -288,8 +282,8 @@ mod tests {
         };
         channels.confirm(std::slice::from_ref(&a), position(7));
         assert_eq!(waiting.try_recv(), Ok(position(7)));
-        assert!(channels.state.lock().waiting.is_empty());
-        channels.begin();
+        assert!(channels.0.lock().waiting.is_empty());
+        channels.begin(&Arc::default());
         assert!(matches!(channels.confirmation(&a), Confirmation::Since(since) if since == position(7)));
         assert_eq!(channels.take_wanted(10), [a]);
     }
@@ -304,10 +298,10 @@ mod tests {
             assert!(matches!(channels.confirmation(interest), Confirmation::Wait(_)));
         }
         channels.release(&b);
-        channels.begin();
+        channels.begin(&Arc::default());
         assert_eq!(channels.wanted_len(), 1);
-        assert_eq!(channels.state.lock().entries.len(), 1);
-        assert!(channels.state.lock().waiting.is_empty());
+        assert_eq!(channels.0.lock().entries.len(), 1);
+        assert!(channels.0.lock().waiting.is_empty());
     }
 
     #[test]
@@ -326,7 +320,7 @@ mod tests {
         channels.retain(&a);
         assert_eq!(channels.take_wanted(10), std::slice::from_ref(&a));
         channels.confirm(std::slice::from_ref(&a), position(7));
-        channels.begin();
+        channels.begin(&Arc::default());
         channels.release(&a);
         let mut taken = channels.take_wanted(10);
         channels.retain(&a);
@@ -371,7 +365,7 @@ mod tests {
         assert_eq!(channels.take_wanted(usize::MAX).len(), 10_000);
         interests.iter().for_each(|interest| channels.release(interest));
         assert_eq!(channels.take_unwanted(Instant::now() + LINGER * 2, usize::MAX).len(), 10_000);
-        let state = channels.state.lock();
+        let state = channels.0.lock();
         assert!(state.entries.capacity() <= CAPACITY_MIN && state.lingering.capacity() <= CAPACITY_MIN);
         assert_eq!(state.wanted.capacity(), 0);
     }

@@ -1,4 +1,4 @@
-//! The connection that appends and ticks share: concurrent calls pipeline on it.
+//! A connection to one server that concurrent calls share: they pipeline on it.
 //!
 //! ```text
 //!            connected                 lost (end of connection, or a command without an answer)
@@ -10,25 +10,24 @@
 use std::{sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{RedisError, Value, aio::MultiplexedConnection};
 use rivulet_node::TransportError;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::{
     connector::{BACKOFF_MAX, Backoff, Connector},
-    script::{Call, Script},
+    deployment::Server,
+    refusal::{Refusal, ends_connection},
+    script::{Asking, Call, Script},
+    topology::Topology,
 };
-
-/// How many bytes of commands may be on their way. What comes when they are is refused at once.
-const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
-/// What a command without payload counts for.
-const COMMAND_LEN: usize = 1024;
 
 /// See the module.
 pub(crate) struct Commands {
     connector: Connector,
+    server: Server,
+    topology: Arc<Topology>,
     state: Mutex<State>,
-    in_flight: Semaphore,
 }
 
 enum State {
@@ -43,46 +42,51 @@ struct Link {
 }
 
 impl Commands {
-    pub(crate) async fn connect(connector: Connector) -> Result<Self, RedisError> {
-        let link = Link::connect(&connector).await?;
-        Ok(Self {
-            connector,
-            state: Mutex::new(State::Up(link)),
-            in_flight: Semaphore::new(IN_FLIGHT_BYTES_MAX / COMMAND_LEN),
-        })
+    /// A connection that [`Commands::keep`] is to make.
+    pub(crate) fn new(connector: Connector, server: Server, topology: Arc<Topology>) -> Self {
+        let state = Mutex::new(State::Away { reason: "it is being connected".to_owned() });
+        Self { connector, server, topology, state }
     }
 
-    /// Runs a script within the deadline. It may have run although its answer did not arrive.
-    pub(crate) async fn run(&self, script: &Script, call: &Call<'_>) -> Result<Value, TransportError> {
-        let bytes: usize = call.args.iter().chain(&call.keys).map(|part| part.len()).sum();
-        let permits = u32::try_from(bytes / COMMAND_LEN + 1).unwrap_or(u32::MAX);
-        let _permit = self
-            .in_flight
-            .try_acquire_many(permits)
-            .map_err(|_| TransportError::new("too many commands wait for Redis"))?;
-        self.run_small(script, call).await
-    }
-
-    /// The same for what carries no payload and is called by the transport's own tasks, one at a time: it does not
-    /// count. A tick that is refused because publishers are busy would look like a broken feed.
-    pub(crate) async fn run_small(&self, script: &Script, call: &Call<'_>) -> Result<Value, TransportError> {
+    /// Runs a script within the deadline, and with `wait` waits for replicas; answers what both answered. The script may
+    /// have run although its answer did not arrive.
+    pub(crate) async fn run(
+        &self,
+        script: &Script,
+        call: &Call<'_>,
+        asking: Asking,
+        wait: Option<Wait>,
+    ) -> Result<Vec<Value>, Refusal> {
         let mut link = match &*self.state.lock() {
             State::Up(link) => link.clone(),
-            State::Away { reason } => return Err(TransportError::new(format!("Redis is away: {reason}"))),
+            State::Away { reason } => {
+                let reason = format!("Redis at {} is away: {reason}", self.server);
+                return Err(Refusal::Failed(TransportError::new(reason)));
+            }
         };
         let deadline = self.connector.deadline();
-        match tokio::time::timeout(deadline, script.run(&mut link.connection, call)).await {
-            Ok(Ok(value)) => Ok(value),
+        let running = async {
+            let answers = script.run(&mut link.connection, call, asking).await?;
+            let Some(wait) = wait else { return Ok(vec![answers]) };
+            let mut command = redis::cmd("WAIT");
+            command.arg(wait.replicas).arg(wait.timeout_ms);
+            Ok(vec![answers, command.query_async(&mut link.connection).await?])
+        };
+        match tokio::time::timeout(deadline + wait.map_or_else(Default::default, Wait::timeout), running)
+            .await
+        {
+            Ok(Ok(values)) => Ok(values),
             Ok(Err(error)) => {
+                let error: RedisError = error;
                 if ends_connection(&error) {
                     self.lose(&link, &error.to_string());
                 }
-                Err(TransportError::new(error.to_string()))
+                Err(error.into())
             }
             Err(_) => {
-                let reason = format!("no answer within {deadline:?}");
+                let reason = format!("Redis at {}: no answer within {deadline:?}", self.server);
                 self.lose(&link, &reason);
-                Err(TransportError::new(reason))
+                Err(Refusal::Failed(TransportError::new(reason)))
             }
         }
     }
@@ -93,74 +97,54 @@ impl Commands {
         if matches!(&*state, State::Up(up) if Arc::ptr_eq(&up.lost, &link.lost)) {
             *state = State::Away { reason: reason.to_owned() };
             link.lost.notify_one();
+            self.topology.suspect();
         }
     }
 
     /// Keeps the connection up. Never ends.
     pub(crate) async fn keep(&self) {
         let mut backoff = Backoff::new();
-        let mut connected = Instant::now();
         loop {
-            let link = match &*self.state.lock() {
-                State::Up(link) => Some(link.clone()),
-                State::Away { .. } => None,
-            };
-            if let Some(link) = link {
-                link.lost.notified().await;
-                self.lose(&link, "the connection ended");
-                tracing::warn!(address = self.connector.address(), "the connection for commands was lost");
-            }
-            if connected.elapsed() > BACKOFF_MAX {
-                backoff = Backoff::new();
-            } else {
-                // It connected and was lost at once (a read-only replica does that): as good as not connected.
-                backoff.wait().await;
-            }
-            loop {
-                match Link::connect(&self.connector).await {
-                    Ok(link) => {
-                        *self.state.lock() = State::Up(link);
-                        connected = Instant::now();
-                        tracing::info!(address = self.connector.address(), "commands are connected again");
-                        break;
+            match Link::connect(&self.connector, &self.server).await {
+                Ok(link) => {
+                    *self.state.lock() = State::Up(link.clone());
+                    let connected = Instant::now();
+                    tracing::debug!(server = %self.server, "a connection for commands is up");
+                    link.lost.notified().await;
+                    self.lose(&link, "the connection ended");
+                    tracing::warn!(server = %self.server, "a connection for commands was lost");
+                    if connected.elapsed() > BACKOFF_MAX {
+                        backoff = Backoff::new();
                     }
-                    Err(error) => *self.state.lock() = State::Away { reason: error.to_string() },
                 }
-                backoff.wait().await;
+                Err(error) => {
+                    *self.state.lock() = State::Away { reason: error.to_string() };
+                    self.topology.suspect();
+                }
             }
+            // Also after a connection that was lost at once (a read-only replica does that): as good as none.
+            backoff.wait().await;
         }
     }
 }
 
-impl Link {
-    async fn connect(connector: &Connector) -> Result<Self, RedisError> {
-        let lost = Arc::new(Notify::new());
-        let connection = connector.commands(lost.clone()).await?;
-        Ok(Self { connection, lost })
+/// How many replicas have to have what was written before, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    pub(crate) replicas: u32,
+    pub(crate) timeout_ms: u32,
+}
+
+impl Wait {
+    fn timeout(self) -> std::time::Duration {
+        std::time::Duration::from_millis(self.timeout_ms.into())
     }
 }
 
-/// Whether no further command can succeed on the connection. A server that became a read-only replica, or one whose
-/// master is gone, answers well but never takes a write again; its address may lead to its successor by now.
-fn ends_connection(error: &RedisError) -> bool {
-    let refuses_writes =
-        matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
-    refuses_writes || error.is_unrecoverable_error() || error.is_timeout()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_that_takes_no_writes_ends_the_connection() {
-        let check = |kind: ServerErrorKind, expected: bool| {
-            let error = RedisError::from((ErrorKind::Server(kind), "refused"));
-            assert_eq!(ends_connection(&error), expected, "{kind:?}");
-        };
-        check(ServerErrorKind::ReadOnly, true);
-        check(ServerErrorKind::MasterDown, true);
-        check(ServerErrorKind::ResponseError, false);
-        check(ServerErrorKind::BusyLoading, false);
+impl Link {
+    async fn connect(connector: &Connector, server: &Server) -> Result<Self, RedisError> {
+        let lost = Arc::new(Notify::new());
+        let connection = connector.commands(server, lost.clone()).await?;
+        Ok(Self { connection, lost })
     }
 }

@@ -1,10 +1,10 @@
 //! What a Redis transport has to be told.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion, io::tcp::TcpSettings};
+use rivulet_core::Partitions;
 
-use crate::ConnectError;
+use crate::{ConnectError, deployment::Deployment};
 
 /// The longest prefix, in bytes: it stands in front of every key and channel.
 const PREFIX_LEN_MAX: usize = 64;
@@ -12,28 +12,53 @@ const PREFIX_LEN_MAX: usize = 64;
 const AGE_MIN: Duration = Duration::from_secs(1);
 /// The longest age: expiries must stay below what Redis can add to its clock.
 const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// When the kernel gives a silent connection up. Ticks find a dead feed sooner; this is for the other connections.
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
-/// When the kernel asks a silent peer whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(10);
+/// The longest wait for replicas: a publisher waits for it.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// How many partitions a cluster has unless another number is asked for: some for each of many primaries.
+const PARTITIONS_OF_CLUSTER: u16 = 64;
 
 /// Where Redis is, and what is kept there.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host[:port][/database]`, or `redis+unix:///path`.
+    /// `redis://[user:password@]host[:port][/database]`, `redis+unix:///path`,
+    /// `redis+sentinel://[user:password@]host[:port][,host[:port]…]/master[/database]` or
+    /// `redis+cluster://[user:password@]host[:port][,host[:port]…]`; `rediss` instead of `redis` is TLS.
     pub url: String,
     /// Stands in front of all keys and channels: hubs with different prefixes share a Redis without meeting. So do hubs
     /// in different databases: the number of one other than 0 stands behind the prefix, as `<prefix>@<database>`.
     pub prefix: String,
+    /// Into how many parts the topics are hashed. Never changes below a prefix. `None`: 64 on a cluster, else 1.
+    pub partitions: Option<Partitions>,
     /// For how long an update is kept, at least; trimming may leave it there a little longer.
     pub age: Duration,
     /// How many updates of one topic are kept, at least; trimming may leave some more.
     pub count: usize,
-    /// How many entries the index of all updates keeps. What is older than them cannot be replayed to pattern
-    /// subscribers, nor read by a node that was away from Redis.
+    /// How many entries the index of all updates of a partition keeps. What is older than them cannot be replayed to
+    /// pattern subscribers, nor read by a node that was away from Redis.
     pub index_count: usize,
     /// How long one command may take.
     pub deadline: Duration,
+    /// How many replicas must have an update before it is acknowledged (`WAIT`).
+    pub wait_replicas: u32,
+    /// How long they may take for it. After that the update is not acknowledged.
+    pub wait_timeout: Duration,
+    /// For TLS.
+    pub tls: TlsFiles,
+}
+
+/// What TLS connections use instead of the system's certificates: the contents of PEM files.
+#[derive(Clone, Default)]
+pub struct TlsFiles {
+    /// The authority that signed the servers' certificates.
+    pub ca: Option<Vec<u8>>,
+    /// Our own certificate and its key, for servers that ask for one.
+    pub client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl fmt::Debug for TlsFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TlsFiles")
+    }
 }
 
 impl Default for RedisConfig {
@@ -41,17 +66,30 @@ impl Default for RedisConfig {
         Self {
             url: "redis://127.0.0.1:6379".to_owned(),
             prefix: "rivulet".to_owned(),
+            partitions: None,
             age: Duration::from_secs(24 * 3600),
             count: 1000,
             index_count: 1_000_000,
             deadline: Duration::from_secs(2),
+            wait_replicas: 0,
+            wait_timeout: Duration::from_secs(1),
+            tls: TlsFiles::default(),
         }
     }
 }
 
+/// Checks a URL as [`RedisConfig::url`] wants it.
+///
+/// # Errors
+///
+/// What is wrong with it, without repeating it: it may hold a password.
+pub fn check_url(url: &str) -> Result<(), String> {
+    Deployment::parse(url).map(drop)
+}
+
 impl RedisConfig {
     /// Checks everything that can be wrong without asking Redis.
-    pub(crate) fn check(&self) -> Result<ConnectionInfo, ConnectError> {
+    pub(crate) fn check(&self) -> Result<Deployment, ConnectError> {
         let invalid = |field, rule: String| Err(ConnectError::Config { field, rule });
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
         if self.prefix.is_empty() || self.prefix.len() > PREFIX_LEN_MAX || !self.prefix.chars().all(plain) {
@@ -72,21 +110,19 @@ impl RedisConfig {
         if self.deadline.is_zero() {
             return invalid("deadline", "is longer than 0".to_owned());
         }
-        self.connection_info()
+        if self.wait_replicas > 0 && (self.wait_timeout.is_zero() || self.wait_timeout > WAIT_MAX) {
+            return invalid(
+                "wait_timeout",
+                format!("is longer than 0 and at most {WAIT_MAX:?}, got {:?}", self.wait_timeout),
+            );
+        }
+        Deployment::parse(&self.url).map_err(|rule| ConnectError::Config { field: "url", rule })
     }
 
-    fn connection_info(&self) -> Result<ConnectionInfo, ConnectError> {
-        // The error of the library may repeat the URL, which may hold a password.
-        let info = self.url.as_str().into_connection_info().map_err(|_| ConnectError::Config {
-            field: "url",
-            rule: "looks like redis://[user:password@]host[:port][/database]".to_owned(),
-        })?;
-        let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 2);
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(keepalive);
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(USER_TIMEOUT);
-        Ok(info.set_redis_settings(redis).set_tcp_settings(tcp))
+    /// How many partitions a deployment has.
+    pub(crate) fn partitions_of(&self, deployment: &Deployment) -> Partitions {
+        let usual = if deployment.is_cluster() { PARTITIONS_OF_CLUSTER } else { 1 };
+        self.partitions.or(Partitions::new(usual)).unwrap_or(Partitions::ONE)
     }
 
     /// The arguments of `append.lua` that never change.
@@ -122,5 +158,7 @@ mod tests {
         check(RedisConfig { age: Duration::ZERO, ..config() }, "age");
         check(RedisConfig { count: 0, ..config() }, "count");
         check(RedisConfig { deadline: Duration::ZERO, ..config() }, "deadline");
+        let wait = RedisConfig { wait_replicas: 1, wait_timeout: Duration::ZERO, ..config() };
+        check(wait, "wait_timeout");
     }
 }

@@ -22,26 +22,56 @@ pub enum ConnectError {
     },
     /// The server is too old.
     #[error(
-        "Redis at {address} has version {version}, but at least 6.2 is needed (SET with GET, XTRIM with MINID)"
+        "Redis at {address} has version {version}, but at least {}.{} is needed: update it", needed.0, needed.1
     )]
     Version {
         /// Host and port.
         address: String,
         /// What it says it is.
         version: String,
+        /// The oldest that will do: 6.2 (SET with GET, XTRIM with MINID), in a cluster 7.0 (sharded channels).
+        needed: (u32, u32),
     },
     /// Another version of this program wrote below this prefix.
     #[error(
-        "the prefix {prefix:?} holds data with {field} {found}, this program needs {expected}: choose another prefix"
+        "the prefix {prefix:?} holds data with format {found}, this program needs {expected}: choose another prefix"
     )]
     Layout {
         /// The prefix.
         prefix: String,
-        /// `format` or `partitions`.
-        field: &'static str,
         /// What Redis says.
         found: String,
         /// What this program writes.
-        expected: String,
+        expected: &'static str,
     },
+    /// The data below this prefix have another number of partitions.
+    #[error(
+        "the prefix {prefix:?} holds data in {found} partitions, and {asked} were asked for: the number never changes; \
+         ask for {found}, or choose another prefix"
+    )]
+    Partitions {
+        /// The prefix.
+        prefix: String,
+        /// What Redis says.
+        found: String,
+        /// What this program was told, or the default.
+        asked: String,
+    },
+    /// The log's clock is wrong.
+    #[error(
+        "the log below the prefix {prefix:?} stands {ahead:?} before the time: it was written while the time of Redis was \
+         wrong, and would keep updates too long; wait until then, or choose another prefix"
+    )]
+    Clock {
+        /// The prefix.
+        prefix: String,
+        /// How far.
+        ahead: std::time::Duration,
+    },
+}
+
+impl ConnectError {
+    pub(crate) fn unreachable(server: impl std::fmt::Display, reason: impl std::fmt::Display) -> Self {
+        Self::Unreachable { address: server.to_string(), reason: reason.to_string() }
+    }
 }

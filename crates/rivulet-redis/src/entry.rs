@@ -6,12 +6,14 @@ use rivulet_node::TransportError;
 
 use crate::announcement::parse_position;
 
-/// `append.lua` writes two fields: `p`, the previous position, and `e` (an envelope) or `t` (topics).
+/// `append.lua` writes `p`, the previous position, and `e`, an envelope; or `t`, topics, and `n`, the envelope's length.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: Position,
     pub(crate) previous: Position,
     pub(crate) content: Vec<u8>,
+    /// The length of the envelope.
+    pub(crate) len: usize,
 }
 
 /// The error of an answer that our scripts and commands do not give.
@@ -34,13 +36,17 @@ impl Entry {
         let [Value::BulkString(id), Value::Array(fields)] = <[Value; 2]>::try_from(entry).ok()? else {
             return None;
         };
-        let [_, Value::BulkString(previous), _, Value::BulkString(content)] =
-            <[Value; 4]>::try_from(fields).ok()?
+        let mut values = fields.into_iter().skip(1).step_by(2);
+        let (Value::BulkString(previous), Value::BulkString(content)) = (values.next()?, values.next()?)
         else {
             return None;
         };
+        let len = match values.next() {
+            Some(Value::BulkString(len)) => usize::try_from(parse_position(&len)?.as_micros()).ok()?,
+            _ => content.len(),
+        };
         let position = parse_position(id.strip_suffix(b"-0")?)?;
-        Some(Self { position, previous: parse_position(&previous)?, content })
+        Some(Self { position, previous: parse_position(&previous)?, content, len })
     }
 }
 
@@ -51,7 +57,7 @@ pub(crate) struct Clock {
     pub(crate) now: Position,
     /// The position of the last update.
     pub(crate) last_update: Position,
-    /// When the clock was created. Before it, nothing is known.
+    /// Before it, nothing is known for certain: the log was created then, or has lost something then.
     pub(crate) birth: Position,
 }
 
@@ -68,12 +74,6 @@ impl Clock {
         let birth = parse_position(birth).ok_or_else(|| unexpected("the birth"))?;
         Ok(Self { now, last_update, birth })
     }
-
-    /// Whether a position is of this log's history. One ahead of the clock is not: Redis was restored from an older
-    /// copy, or the position is made up.
-    pub(crate) fn knows(&self, position: Position) -> bool {
-        (self.birth..=self.now).contains(&position)
-    }
 }
 
 #[cfg(test)]
@@ -86,15 +86,18 @@ mod tests {
 
     #[test]
     fn entries_are_read() {
-        let entry = |id: &str| {
-            Value::Array(vec![Value::Array(vec![
-                bulk(id),
-                Value::Array(vec![bulk("p"), bulk("7"), bulk("e"), bulk("x")]),
-            ])])
+        let entry = |id: &str, fields: &[&str]| {
+            let fields = fields.iter().map(|field| bulk(field)).collect();
+            Value::Array(vec![Value::Array(vec![bulk(id), Value::Array(fields)])])
         };
-        let entries = Entry::parse_all(entry("9-0")).unwrap();
+        let entries = Entry::parse_all(entry("9-0", &["p", "7", "e", "xyz"])).unwrap();
         assert_eq!((entries[0].position.as_micros(), entries[0].previous.as_micros()), (9, 7));
-        assert!(Entry::parse_all(entry("9-1")).is_err());
+        assert_eq!(entries[0].len, 3);
+        let entries = Entry::parse_all(entry("9-0", &["p", "7", "t", "a", "n", "400"])).unwrap();
+        assert_eq!((&entries[0].content[..], entries[0].len), (&b"a"[..], 400));
+        assert!(Entry::parse_all(entry("9-1", &["p", "7", "e", "x"])).is_err());
+        assert!(Entry::parse_all(entry("9-0", &["p", "7"])).is_err());
+        assert!(Entry::parse_all(entry("9-0", &["p", "x", "e", "x"])).is_err());
         assert!(Entry::parse_all(Value::Nil).is_err());
     }
 

@@ -1,186 +1,263 @@
-//! Puts what arrives into the node's feed: in order, once, and without holes.
+//! Puts what arrives on one connection into the node's feed: per partition in order, once, and without holes.
 //!
 //! One connection delivers in the order in which the scripts published, and they publish in the order of positions. So a
 //! position that is not later than the last one is a copy (another topic of the update, or the firehose), and a hole
-//! is what the chain of previous positions shows. What is missing is read from the log before anything newer is sent.
+//! is what the chain of previous positions shows. What is missing is read from the log before anything newer is sent:
+//! while a partition waits for that, what its channels bring is left to the log as well.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{sync::Arc, time::Instant};
+
+use rivulet_core::{
+    Partition, Position, Topic, Update, envelope,
+    fault::{self, Fault},
 };
-
-use rivulet_core::{Position, Topic, Update, envelope};
-use rivulet_node::{Appended, FeedEvent, Selection, TransportError};
+use rivulet_node::{Appended, FeedEvent, PageLimits, TransportError};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
 use crate::{
     announcement::{AnnouncedUpdate, Announcement},
-    channels::Channels,
     inbox::{Messages, Next},
+    index_entry::batches,
+    keys::Keys,
     log::Log,
-    status::Status,
-    ticker::Seen,
+    missed::Missed,
+    partition_state::PartitionState,
 };
 
-/// How many payloads are held at once while missed updates are read.
-const FETCH_LEN: usize = 64;
-/// Of how many topics the own streams are read, if the index has lost something: of each some payloads are held.
-const TOPICS_MAX: usize = 64;
+/// How much is held at once while missed updates are read.
+const FETCH_MAX: PageLimits = PageLimits { len: 256, bytes: 4 << 20 };
 
-/// See the module. It lives longer than any connection.
+/// See the module. All partitions' states are shared with the writers of other connections, which serve other ones.
+#[derive(Clone)]
 pub(crate) struct FeedWriter {
     pub(crate) feed: mpsc::Sender<FeedEvent>,
     pub(crate) log: Arc<Log>,
-    pub(crate) channels: Arc<Channels>,
-    pub(crate) status: Arc<Status>,
-    pub(crate) seen: Arc<Seen>,
-    /// The position of the last event that is in the feed.
-    pub(crate) last: Position,
-    /// Up to here the log was read: what is missing before it cannot be found there.
-    pub(crate) verified: Position,
-    /// The same as `last`, for other tasks.
-    pub(crate) sent: Arc<AtomicU64>,
+    pub(crate) keys: Keys,
+    pub(crate) states: Arc<[PartitionState]>,
 }
 
 impl FeedWriter {
-    /// Feeds the node from a connection whose channels are subscribed, until that breaks.
-    pub(crate) async fn run(&mut self, mut messages: Messages) -> TransportError {
-        let mut missed = true;
+    /// Feeds the node from a connection on which the channels of `partitions` are subscribed, until the node has ended or
+    /// the connection has.
+    pub(crate) async fn run(&self, partitions: &[Partition], mut messages: Messages) -> TransportError {
+        let mut missed = Missed::all(partitions);
         loop {
-            if missed {
-                if let Err(error) = self.read_missed().await {
-                    return error;
+            while let Some(partition) = missed.due(Instant::now()) {
+                match self.read_missed(partition).await {
+                    Ok(()) => missed.found(partition),
+                    Err(error) if self.feed.is_closed() => return error,
+                    Err(error) => {
+                        tracing::debug!(%partition, %error, "what the feed missed could not be read; trying again");
+                        missed.defer(partition);
+                    }
                 }
-                missed = false;
             }
-            let fed = match messages.next().await {
-                Next::Message(Announcement::Update(update)) => self.update(update).await,
-                Next::Message(Announcement::Tick(position)) => {
-                    // Only when it is through: a feed that the node does not take is not live.
-                    self.verify(position).await.inspect(|()| self.status.live())
+            let next = match missed.next_due() {
+                None => messages.next().await,
+                Some(due) => match tokio::time::timeout_at(due.into(), messages.next()).await {
+                    Ok(next) => next,
+                    Err(_) => continue,
+                },
+            };
+            match next {
+                Next::Message(partition, _) if missed.contains(partition) => {}
+                Next::Message(partition, announcement) => {
+                    if let Err(error) = self.take(partition, announcement).await {
+                        if self.feed.is_closed() {
+                            return error;
+                        }
+                        missed.add(partition);
+                    }
                 }
                 Next::Overflowed => {
                     tracing::warn!("the node takes its feed too slowly: it reads on from the log");
-                    missed = true;
-                    Ok(())
+                    missed = Missed::all(partitions);
                 }
                 Next::Ended => return TransportError::new("the connection ended"),
-            };
-            if let Err(error) = fed {
-                return error;
             }
         }
     }
 
-    async fn update(&mut self, announced: AnnouncedUpdate) -> Result<(), TransportError> {
-        if announced.position <= self.last {
+    fn state(&self, partition: Partition) -> &PartitionState {
+        &self.states[partition.index()]
+    }
+
+    async fn take(&self, partition: Partition, announcement: Announcement) -> Result<(), TransportError> {
+        match announcement {
+            Announcement::Update(update) => self.update(partition, update).await,
+            Announcement::Birth(birth) => self.born(partition, birth).await,
+            Announcement::Tick(position) => {
+                self.verify(partition, position).await?;
+                // Only when it is through: a feed that the node does not take is not live.
+                if self.state(partition).status.live().is_some() {
+                    self.say_if_live();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Says once that the feed is live: when no partition is stale any more.
+    fn say_if_live(&self) {
+        if self.states.iter().all(|state| state.status.stale().is_none()) {
+            tracing::info!("the feed from Redis is live");
+        }
+    }
+
+    async fn update(&self, partition: Partition, announced: AnnouncedUpdate) -> Result<(), TransportError> {
+        let state = self.state(partition);
+        let place = *state.place.lock();
+        if announced.position <= place.last {
             return Ok(());
         }
         let Ok(update) = envelope::decode(announced.envelope.clone()) else {
             tracing::warn!(position = %announced.position, "an announced update cannot be read");
-            return Ok(());
+            let (through, topics) = (announced.position, None);
+            return self.lose(partition, through, topics).await;
         };
-        if self.channels.misses(&announced, &distinct_topics(&update), self.verified) {
+        let topics = self.topics_in(partition, &update);
+        if state.channels.misses(&announced, &topics, place.verified) && !fault::is(Fault::SkipBackfill) {
             tracing::warn!(position = %announced.position, "updates before this one did not arrive: reading the log");
-            self.read_missed().await?;
-            if announced.position <= self.last {
-                return Ok(());
-            }
+            // Up to the clock, which is not before this update.
+            return self.read_missed(partition).await;
         }
-        self.send(Arc::new(Appended { position: announced.position, update })).await
+        if fault::is(Fault::DropAnnouncement) && announced.position.as_micros().is_multiple_of(1000) {
+            state.channels.delivered(announced.position, &topics);
+            return Ok(());
+        }
+        self.send(Arc::new(Appended { partition, position: announced.position, update })).await
     }
 
-    async fn send(&mut self, appended: Arc<Appended>) -> Result<(), TransportError> {
-        self.put(appended.position, FeedEvent::Update(appended.clone())).await?;
-        self.channels.delivered(appended.position, &appended.update.topics);
+    /// The topics of an update that stand in a partition, each once, in order: `append.lua` knows them so.
+    fn topics_in(&self, partition: Partition, update: &Update) -> SmallVec<[Topic; 1]> {
+        topics_in(&self.keys, partition, update)
+    }
+
+    async fn send(&self, appended: Arc<Appended>) -> Result<(), TransportError> {
+        let (partition, position) = (appended.partition, appended.position);
+        self.put(partition, position, FeedEvent::Update(appended.clone())).await?;
+        let state = self.state(partition);
+        state.seen.saw_update(position);
+        state.channels.delivered(position, &self.topics_in(partition, &appended.update));
         Ok(())
     }
 
-    async fn verify(&mut self, position: Position) -> Result<(), TransportError> {
-        if position > self.last {
-            self.put(position, FeedEvent::Verified(position)).await?;
+    async fn verify(&self, partition: Partition, position: Position) -> Result<(), TransportError> {
+        if position > self.state(partition).place.lock().last {
+            self.put(partition, position, FeedEvent::Verified(partition, position)).await?;
         }
         Ok(())
+    }
+
+    /// The log is not the one that it was: what stands before `birth` may be lost, for everyone.
+    async fn born(&self, partition: Partition, birth: Position) -> Result<(), TransportError> {
+        let (known, last) = {
+            let mut place = self.state(partition).place.lock();
+            (place.birth.replace(birth), place.last)
+        };
+        if known.is_none_or(|known| known >= birth) {
+            return Ok(());
+        }
+        tracing::warn!(%partition, %birth, "the log in Redis has lost updates: subscribers are told");
+        let lost = self.lose(partition, birth.max(last), None).await;
+        if lost.is_err() {
+            self.state(partition).place.lock().birth = known;
+        }
+        lost
+    }
+
+    /// Tells the node that the feed lacks updates up to a position, which must not be before the last event.
+    async fn lose(
+        &self,
+        partition: Partition,
+        through: Position,
+        topics: Option<Arc<[Topic]>>,
+    ) -> Result<(), TransportError> {
+        self.put(partition, through, FeedEvent::Lost { partition, through, topics }).await
     }
 
     /// The position moves only after the event is in the feed: this future may be dropped while it waits for room.
-    async fn put(&mut self, position: Position, event: FeedEvent) -> Result<(), TransportError> {
+    async fn put(
+        &self,
+        partition: Partition,
+        position: Position,
+        event: FeedEvent,
+    ) -> Result<(), TransportError> {
         self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))?;
-        self.last = position;
-        self.sent.store(position.as_micros(), Ordering::Release);
-        self.seen.saw(position);
+        let state = self.state(partition);
+        state.put(position);
+        state.seen.saw(position);
         Ok(())
     }
 
     /// Reads from the log what comes after the last event, up to its end. The channels are subscribed already, so what
     /// is appended meanwhile arrives there.
-    async fn read_missed(&mut self) -> Result<(), TransportError> {
-        let mut after = self.last;
+    async fn read_missed(&self, partition: Partition) -> Result<(), TransportError> {
+        let state = self.state(partition);
+        let mut after = state.place.lock().last;
         loop {
-            let mut page = self.log.index(after).await?;
-            if !page.complete {
-                let first = page.entries.first().map(|entry| entry.position);
-                self.read_missed_of_topics(after, first, page.clock.now).await?;
+            let mut page = self.log.index(partition, after).await?;
+            if page.clock.birth == Position::MAX {
+                // An empty Redis. The next script that runs there is its birth, and says so.
+                return Ok(());
             }
-            let end = page.entries.last().map_or(after, |entry| entry.position);
-            page.entries.retain(|entry| self.channels.wants(&entry.topics));
-            for entries in page.entries.chunks(FETCH_LEN) {
-                let fetched = self.log.fetch(entries).await?;
-                if fetched.len() < entries.len() {
-                    tracing::warn!(position = %after, "updates that this node missed are not kept any more");
-                }
-                for appended in fetched {
-                    self.send(appended).await?;
-                }
+            self.born(partition, page.clock.birth).await?;
+            after = after.max(state.place.lock().last);
+            let end = page.entries.last().map_or(after, |entry| entry.position.max(after));
+            if page.is_trimmed && page.clock.birth <= after {
+                let first = page.entries.first().map_or(page.clock.now, |entry| entry.position.before());
+                tracing::warn!(%partition, position = %after, "the index has lost updates that this node missed");
+                self.lose(partition, first.max(after), None).await?;
+            }
+            page.entries.retain(|entry| entry.position > after && state.channels.wants(&entry.topics));
+            if fault::is(Fault::SkipBackfill) {
+                page.entries.clear();
+            }
+            for batch in batches(&page.entries, FETCH_MAX) {
+                self.send_missed(partition, batch).await?;
             }
             after = end;
             if !page.more {
                 let end = page.clock.now.max(end);
-                self.verified = end;
-                return self.verify(end).await;
+                state.place.lock().verified = end;
+                return self.verify(partition, end).await;
             }
         }
     }
 
-    /// Reads what the index has lost before its entry at `first` (or up to its clock) from the streams of the topics
-    /// that are wanted, if they are few: a stream keeps a quiet topic longer than the index of a busy hub does. Nothing
-    /// later is taken from there, since topics that are wanted from now on are not among them.
-    async fn read_missed_of_topics(
-        &mut self,
-        mut after: Position,
-        first: Option<Position>,
-        clock: Position,
+    /// Sends a batch of updates that were missed, and says which of them are not kept any more.
+    async fn send_missed(
+        &self,
+        partition: Partition,
+        batch: &[crate::index_entry::IndexEntry],
     ) -> Result<(), TransportError> {
-        let is_lost = |position: Position| first.map_or(position <= clock, |first| position < first);
-        let topics = self.channels.few_topics(TOPICS_MAX);
-        let mut complete = topics.is_some();
-        if let Some(topics) = topics.filter(|topics| !topics.is_empty()) {
-            let selection = Selection::Topics(topics);
-            let mut more = true;
-            while more {
-                let page = self.log.read(&selection, after, FETCH_LEN).await?;
-                complete &= page.complete;
-                (after, more) = (page.through, page.more && is_lost(page.through));
-                for appended in page.entries.into_iter().filter(|appended| is_lost(appended.position)) {
-                    self.send(appended).await?;
-                }
+        let fetched = self.log.fetch(partition, batch).await?;
+        let mut missing = fetched.missing.into_iter().peekable();
+        let mut found = fetched.found.into_iter().peekable();
+        loop {
+            let is_lost = match (missing.peek(), found.peek()) {
+                (Some(entry), Some(appended)) => entry.position < appended.position,
+                (lost, found) => lost.is_some() && found.is_none(),
+            };
+            if is_lost {
+                let Some(entry) = missing.next() else { return Ok(()) };
+                self.lose(partition, entry.position, Some(entry.topics.as_slice().into())).await?;
+            } else {
+                let Some(appended) = found.next() else { return Ok(()) };
+                self.send(appended).await?;
             }
         }
-        if !complete {
-            tracing::warn!(position = %after, "updates that this node missed may not be kept any more");
-        }
-        Ok(())
     }
 }
 
-/// The topics of an update, each once: `append.lua` knows them so.
-pub(crate) fn distinct_topics(update: &Update) -> SmallVec<[Topic; 1]> {
-    let mut distinct: SmallVec<[Topic; 1]> = SmallVec::new();
+/// The topics of an update that stand in a partition, each once, in the update's order.
+pub(crate) fn topics_in(keys: &Keys, partition: Partition, update: &Update) -> SmallVec<[Topic; 1]> {
+    let mut topics: SmallVec<[Topic; 1]> = SmallVec::new();
     for topic in &update.topics {
-        if !distinct.contains(topic) {
-            distinct.push(topic.clone());
+        if keys.partitions().of(topic) == partition && !topics.contains(topic) {
+            topics.push(topic.clone());
         }
     }
-    distinct
+    topics
 }

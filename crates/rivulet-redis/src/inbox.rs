@@ -2,19 +2,18 @@
 //! drops what comes, and says so with the first message that fits again; the feed then reads from the log. A tick fits
 //! whenever there is room, and one comes every few seconds, so a loss is never said too late.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use redis::{PushInfo, PushKind, Value};
+use rivulet_core::Partition;
 use tokio::sync::{Notify, mpsc};
 
-use crate::announcement::Announcement;
+use crate::{announcement::Announcement, keys::Keys, partition_state::PartitionState};
 
 /// How many messages wait at most.
 const LEN_MAX: usize = 8192;
@@ -28,6 +27,8 @@ pub(crate) struct Inbox {
     /// is shared with the feed but the queue, so there is no moment at which they could disagree.
     dropping: AtomicBool,
     shared: Arc<Shared>,
+    keys: Keys,
+    states: Arc<[PartitionState]>,
 }
 
 /// The end that the feed reads from.
@@ -36,39 +37,43 @@ pub(crate) struct Messages {
     shared: Arc<Shared>,
 }
 
-/// What the supervisor looks at.
+/// What the link looks at.
 pub(crate) struct Shared {
     bytes: AtomicUsize,
-    ticked: Mutex<Instant>,
+    /// Sharded channels that are being unsubscribed by us.
+    leaving: Mutex<HashSet<String>>,
     /// Told when the connection has ended.
     pub(crate) ended: Notify,
+    /// Told when the server has unsubscribed us: the slot of a channel has moved.
+    pub(crate) unsubscribed: Notify,
 }
 
 enum Item {
-    Message(Announcement),
+    Message(Partition, Announcement),
     /// Messages were dropped here.
     Lost,
 }
 
 /// What the feed does next.
 pub(crate) enum Next {
-    Message(Announcement),
+    Message(Partition, Announcement),
     /// Messages were dropped after those that were taken.
     Overflowed,
     /// The connection is gone.
     Ended,
 }
 
-pub(crate) fn inbox() -> (Inbox, Messages, Arc<Shared>) {
+pub(crate) fn inbox(keys: Keys, states: Arc<[PartitionState]>) -> (Inbox, Messages, Arc<Shared>) {
     let (sender, receiver) = mpsc::channel(LEN_MAX);
     let shared = Arc::new(Shared {
         bytes: AtomicUsize::new(0),
-        ticked: Mutex::new(Instant::now()),
+        leaving: Mutex::default(),
         ended: Notify::new(),
+        unsubscribed: Notify::new(),
     });
     let dropping = AtomicBool::new(false);
     (
-        Inbox { sender, dropping, shared: shared.clone() },
+        Inbox { sender, dropping, shared: shared.clone(), keys, states },
         Messages { receiver, shared: shared.clone() },
         shared,
     )
@@ -78,33 +83,48 @@ impl Inbox {
     /// Takes what the connection's task received.
     pub(crate) fn receive(&self, push: PushInfo) {
         match push.kind {
-            PushKind::Message => self.message(push.data),
+            PushKind::Message | PushKind::SMessage => self.message(push.data),
+            PushKind::SUnsubscribe => self.unsubscribed(push.data),
             PushKind::Disconnection => self.shared.ended.notify_one(),
             _ => {}
         }
     }
 
+    /// The server confirms that we left a channel, or says that we cannot have it any more.
+    fn unsubscribed(&self, data: Vec<Value>) {
+        let Some(Value::BulkString(channel)) = data.into_iter().next() else { return };
+        let is_ours = std::str::from_utf8(&channel).is_ok_and(|name| self.shared.leaving.lock().remove(name));
+        if !is_ours {
+            self.shared.unsubscribed.notify_one();
+        }
+    }
+
     fn message(&self, data: Vec<Value>) {
-        let Some(Value::BulkString(message)) = data.into_iter().nth(1) else { return };
-        let Some(announcement) = Announcement::parse(message) else {
+        let mut data = data.into_iter();
+        let (Some(Value::BulkString(channel)), Some(Value::BulkString(message))) = (data.next(), data.next())
+        else {
+            return;
+        };
+        let partition = self.keys.partition_of(&channel);
+        let Some((partition, announcement)) = partition.zip(Announcement::parse(message)) else {
             tracing::warn!(
                 "a message on one of our channels is not an announcement: someone else writes there"
             );
             return;
         };
         if matches!(announcement, Announcement::Tick(_)) {
-            *self.shared.ticked.lock() = Instant::now();
+            self.states[partition.index()].tick_heard();
         }
-        let fits = self.put(announcement);
+        let fits = self.put(partition, announcement);
         self.dropping.store(!fits, Ordering::Relaxed);
     }
 
     /// Puts a message into the queue, after the news of those that were dropped before it; both or none of them.
-    fn put(&self, announcement: Announcement) -> bool {
+    fn put(&self, partition: Partition, announcement: Announcement) -> bool {
         let len = len(&announcement);
         let bytes = self.shared.bytes.fetch_add(len, Ordering::AcqRel) + len;
         let lost = self.dropping.load(Ordering::Relaxed).then_some(Item::Lost);
-        let items = lost.into_iter().chain([Item::Message(announcement)]);
+        let items = lost.into_iter().chain([Item::Message(partition, announcement)]);
         match self.sender.try_reserve_many(items.size_hint().0) {
             Ok(places) if bytes <= BYTES_MAX => {
                 places.zip(items).for_each(|(place, item)| place.send(item));
@@ -121,9 +141,9 @@ impl Inbox {
 impl Messages {
     pub(crate) async fn next(&mut self) -> Next {
         match self.receiver.recv().await {
-            Some(Item::Message(announcement)) => {
+            Some(Item::Message(partition, announcement)) => {
                 self.shared.bytes.fetch_sub(len(&announcement), Ordering::AcqRel);
-                Next::Message(announcement)
+                Next::Message(partition, announcement)
             }
             Some(Item::Lost) => Next::Overflowed,
             None => Next::Ended,
@@ -132,21 +152,16 @@ impl Messages {
 }
 
 impl Shared {
-    /// The connection is made: from now on ticks have to come.
-    pub(crate) fn connected(&self) {
-        *self.ticked.lock() = Instant::now();
-    }
-
-    /// How long ago the last tick was received, or the connection was made.
-    pub(crate) fn silent_for(&self) -> Duration {
-        self.ticked.lock().elapsed()
+    /// We are about to leave sharded channels.
+    pub(crate) fn leave(&self, channels: &[String]) {
+        self.leaving.lock().extend(channels.iter().cloned());
     }
 }
 
 fn len(announcement: &Announcement) -> usize {
     match announcement {
         Announcement::Update(update) => update.envelope.len(),
-        Announcement::Tick(_) => 0,
+        Announcement::Tick(_) | Announcement::Birth(_) => 0,
     }
 }
 
@@ -154,9 +169,31 @@ fn len(announcement: &Announcement) -> usize {
 mod tests {
     use super::*;
 
+    fn bulk(text: &str) -> Value {
+        Value::BulkString(text.as_bytes().to_vec())
+    }
+
     fn push(message: &str) -> PushInfo {
-        let bulk = |text: &str| Value::BulkString(text.as_bytes().to_vec());
-        PushInfo { kind: PushKind::Message, data: vec![bulk("channel"), bulk(message)] }
+        PushInfo { kind: PushKind::Message, data: vec![bulk("{rivulet:0}firehose"), bulk(message)] }
+    }
+
+    fn inbox() -> (Inbox, Messages, Arc<Shared>) {
+        let zero = rivulet_core::Position::ZERO;
+        let state = PartitionState::starting_after(Partition::default(), Default::default(), zero);
+        super::inbox(Keys::new("rivulet", 0, rivulet_core::Partitions::ONE), Arc::new([state]))
+    }
+
+    #[tokio::test]
+    async fn who_did_not_leave_is_told_that_the_channel_has_moved() {
+        let (inbox, _messages, shared) = inbox();
+        let left =
+            |name: &str| PushInfo { kind: PushKind::SUnsubscribe, data: vec![bulk(name), Value::Int(0)] };
+        shared.leave(&["a".to_owned()]);
+        inbox.receive(left("a"));
+        let told = std::time::Duration::ZERO;
+        assert!(tokio::time::timeout(told, shared.unsubscribed.notified()).await.is_err());
+        inbox.receive(left("a"));
+        shared.unsubscribed.notified().await;
     }
 
     #[tokio::test]
@@ -166,14 +203,16 @@ mod tests {
             inbox.receive(push(&format!("{position} 0 0\n")));
         }
         for position in 1..=LEN_MAX {
-            let Next::Message(Announcement::Update(update)) = messages.next().await else { panic!("none") };
+            let Next::Message(_, Announcement::Update(update)) = messages.next().await else {
+                panic!("none")
+            };
             assert_eq!(update.position.as_micros(), position as u64);
         }
         inbox.receive(push("T7"));
         assert!(matches!(messages.next().await, Next::Overflowed));
-        assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
+        assert!(matches!(messages.next().await, Next::Message(_, Announcement::Tick(_))));
         inbox.receive(push("T8"));
-        assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
+        assert!(matches!(messages.next().await, Next::Message(_, Announcement::Tick(_))));
     }
 
     #[tokio::test]
@@ -188,7 +227,7 @@ mod tests {
         });
         assert!(matches!(next, Next::Overflowed));
         for expected in [7, 8] {
-            let Next::Message(Announcement::Tick(tick)) = messages.next().await else { panic!("no tick") };
+            let Next::Message(_, Announcement::Tick(tick)) = messages.next().await else { panic!("no tick") };
             assert_eq!(tick.as_micros(), expected);
         }
     }
@@ -200,11 +239,11 @@ mod tests {
         for _ in 0..3 {
             inbox.receive(push(&large));
         }
-        assert!(matches!(messages.next().await, Next::Message(_)));
-        assert!(matches!(messages.next().await, Next::Message(_)));
+        assert!(matches!(messages.next().await, Next::Message(..)));
+        assert!(matches!(messages.next().await, Next::Message(..)));
         inbox.receive(push("T7"));
         assert!(matches!(messages.next().await, Next::Overflowed));
-        assert!(matches!(messages.next().await, Next::Message(Announcement::Tick(_))));
+        assert!(matches!(messages.next().await, Next::Message(_, Announcement::Tick(_))));
         assert_eq!(shared.bytes.load(Ordering::Acquire), 0);
     }
 }

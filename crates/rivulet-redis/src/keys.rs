@@ -1,40 +1,110 @@
 //! The names of keys and channels.
 //!
-//! All begin with `{<prefix>:<partition>}`: a hash tag, so that a script's keys stand in one slot of a cluster. There
-//! is one partition, `0`, on a standalone Redis.
+//! All begin with `{<prefix>:<partition>}`, a hash tag, so that a script's keys stand in one slot of a cluster. With more
+//! than one partition it is `{<prefix>:<partition>-<salt>}`: the salt is the first that puts the tag into the
+//! partition's share of the slots, so that the partitions of a cluster are spread evenly. (Bare numbers collide.)
 //!
 //! In a database other than 0 the prefix is `<prefix>@<database>`. Databases have keys of their own, but all databases
 //! of a Redis share its channels: without the number, hubs in two of them would get each other's updates. No prefix
 //! that may be configured holds an `@`.
 
-use rivulet_core::{EventId, Topic};
+use rivulet_core::{EventId, IdempotencyKey, Partition, Partitions, Topic};
 
-/// Makes names below one prefix.
+/// How many slots a cluster has.
+const SLOTS: u32 = 16384;
+
+/// The names below one prefix.
 #[derive(Clone, Debug)]
 pub(crate) struct Keys {
-    tag: String,
+    /// The key that says how the prefix is laid out.
     pub(crate) layout: String,
+    partitions: Partitions,
+    names: Vec<Names>,
+    /// What channels begin with, up to the number of the partition.
+    number_at: usize,
+}
+
+/// The names of one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    tag: String,
     pub(crate) clock: String,
     pub(crate) birth: String,
     pub(crate) index: String,
+    /// Where all updates are announced.
     pub(crate) firehose: String,
+    /// Where all nodes are told that updates were lost.
+    pub(crate) control: String,
+}
+
+/// The slot of a cluster that a key stands in, by its tag.
+fn slot(tag: &str) -> u32 {
+    u32::from(crc16::State::<crc16::XMODEM>::calculate(tag.as_bytes())) % SLOTS
 }
 
 impl Keys {
     /// Names for a prefix in a database, by its number.
-    pub(crate) fn new(prefix: &str, database: i64) -> Self {
+    pub(crate) fn new(prefix: &str, database: i64, partitions: Partitions) -> Self {
         let prefix = match database {
             0 => prefix.to_owned(),
             database => format!("{prefix}@{database}"),
         };
-        let tag = format!("{{{prefix}:0}}");
+        let names = partitions.iter().map(|partition| Names::new(&prefix, partition, partitions)).collect();
+        let layout = format!("{{{prefix}}}layout");
+        Self { layout, partitions, names, number_at: prefix.len() + 2 }
+    }
+
+    pub(crate) fn partitions(&self) -> Partitions {
+        self.partitions
+    }
+
+    /// The names of a partition.
+    pub(crate) fn of(&self, partition: Partition) -> &Names {
+        &self.names[partition.index()]
+    }
+
+    /// The slot of a partition.
+    pub(crate) fn slot(&self, partition: Partition) -> u16 {
+        let tag = &self.of(partition).tag;
+        u16::try_from(slot(&tag[1..tag.len() - 1])).expect("fewer than 16,384")
+    }
+
+    /// The slot of the layout's key.
+    pub(crate) fn layout_slot(&self) -> u16 {
+        u16::try_from(slot(&self.layout[1..self.number_at - 1])).expect("fewer than 16,384")
+    }
+
+    /// The partition of a channel of ours.
+    pub(crate) fn partition_of(&self, channel: &[u8]) -> Option<Partition> {
+        let digits = channel.get(self.number_at..)?;
+        let len = digits.iter().position(|byte| !byte.is_ascii_digit())?;
+        let number = std::str::from_utf8(&digits[..len]).ok()?.parse().ok()?;
+        Some(Partition::new(number)).filter(|partition| self.partitions.contains(*partition))
+    }
+}
+
+impl Names {
+    fn new(prefix: &str, partition: Partition, partitions: Partitions) -> Self {
+        let tag = match partitions.count() {
+            1 => format!("{prefix}:0"),
+            count => {
+                let share = |number: u32| number * SLOTS / u32::from(count);
+                let number = u32::from(partition.number());
+                let wanted = share(number)..share(number + 1);
+                let tags = (0_u32..).map(|salt| format!("{prefix}:{partition}-{salt}"));
+                tags.into_iter()
+                    .find(|tag| wanted.contains(&slot(tag)))
+                    .expect("some number of 32 bits has a hash in each share")
+            }
+        };
+        let name = |rest: &str| format!("{{{tag}}}{rest}");
         Self {
-            layout: format!("{{{prefix}}}layout"),
-            clock: format!("{tag}clock"),
-            birth: format!("{tag}birth"),
-            index: format!("{tag}index"),
-            firehose: format!("{tag}firehose"),
-            tag,
+            clock: name("clock"),
+            birth: name("birth"),
+            index: name("index"),
+            firehose: name("firehose"),
+            control: name("control"),
+            tag: name(""),
         }
     }
 
@@ -51,6 +121,11 @@ impl Keys {
     /// The key that maps a publisher's id to a position.
     pub(crate) fn id(&self, id: &EventId) -> String {
         self.name("i:", id.as_str())
+    }
+
+    /// The key that remembers an idempotency key.
+    pub(crate) fn idempotency(&self, key: &IdempotencyKey) -> String {
+        self.name("k:", key.as_str())
     }
 
     /// The channel that only one node listens to.
@@ -73,16 +148,47 @@ mod tests {
 
     #[test]
     fn names_of_one_partition_share_a_tag() {
-        let keys = Keys::new("rivulet", 0);
-        assert_eq!(keys.stream(&Topic::parse("a/{b}").unwrap()), "{rivulet:0}t:a/{b}");
-        assert_eq!(keys.clock, "{rivulet:0}clock");
-        assert_eq!(keys.node(255), "{rivulet:0}n:00000000000000ff");
+        let keys = Keys::new("rivulet", 0, Partitions::ONE);
+        let names = keys.of(Partition::new(0));
+        assert_eq!(names.stream(&Topic::parse("a/{b}").unwrap()), "{rivulet:0}t:a/{b}");
+        assert_eq!(names.clock, "{rivulet:0}clock");
+        assert_eq!(names.node(255), "{rivulet:0}n:00000000000000ff");
     }
 
     #[test]
     fn names_in_another_database_are_others() {
-        let keys = Keys::new("rivulet", 3);
-        assert_eq!(keys.firehose, "{rivulet@3:0}firehose");
+        let keys = Keys::new("rivulet", 3, Partitions::ONE);
+        assert_eq!(keys.of(Partition::new(0)).firehose, "{rivulet@3:0}firehose");
         assert_eq!(keys.layout, "{rivulet@3}layout");
+    }
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        // As CLUSTER KEYSLOT answers.
+        assert_eq!([slot("foo"), slot("bar"), slot("123456789")], [12182, 5061, 12739]);
+    }
+
+    #[test]
+    fn partitions_are_spread_evenly_over_the_slots() {
+        for count in [2, 8, 64, 128] {
+            let partitions = Partitions::new(count).unwrap();
+            let keys = Keys::new("rivulet", 0, partitions);
+            let share = SLOTS / u32::from(count);
+            for partition in partitions.iter() {
+                assert_eq!(u32::from(keys.slot(partition)) / share, u32::from(partition.number()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_channel_tells_its_partition() {
+        let keys = Keys::new("a:b", 2, Partitions::new(64).unwrap());
+        for partition in keys.partitions().iter() {
+            let channel = keys.of(partition).stream(&Topic::parse("x").unwrap());
+            assert_eq!(keys.partition_of(channel.as_bytes()), Some(partition), "{channel}");
+        }
+        for channel in ["", "{a:b@2:64-0}t:x", "{a:b@2:}t:x", "{a:b@2:1"] {
+            assert_eq!(keys.partition_of(channel.as_bytes()), None, "{channel}");
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! The Redis transport: log and feed of any number of nodes in a standalone Redis 6.2 or newer.
+//! The Redis transport: log and feed of any number of nodes in Redis 6.2 or newer: one server, a master that Sentinels
+//! know, or a cluster (7.0 or newer).
 //!
 //! ```text
-//!  append ──▶ commands ──▶ append.lua: position, streams, index, PUBLISH
+//!  append ──▶ primaries ──▶ append.lua: position, streams, index, PUBLISH
 //!                                                                  │
-//!  feed ◀── feed_writer ◀── inbox ◀── supervisor's connection ◀────┘
+//!  feed ◀── feed_writer ◀── inbox ◀── link to each primary ◀───────┘
 //!               └── log: what a break missed; replay
 //! ```
 //!
@@ -15,18 +16,30 @@ mod commands;
 mod config;
 mod connect_error;
 mod connector;
+mod deployment;
 mod entry;
 mod feed_writer;
 mod inbox;
+mod index_entry;
 mod keys;
+mod link;
 mod log;
+mod loss;
+mod missed;
 mod opening;
+mod partition_state;
+mod primaries;
+mod pulse;
+mod refusal;
 mod script;
+mod seen;
 mod status;
+mod subscriber;
 mod supervisor;
 mod ticker;
+mod topology;
 mod transport;
 
-pub use config::RedisConfig;
+pub use config::{RedisConfig, TlsFiles, check_url};
 pub use connect_error::ConnectError;
 pub use transport::RedisTransport;

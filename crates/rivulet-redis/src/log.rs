@@ -3,35 +3,39 @@
 //! Whether something is missing is told by the chain: each entry holds the position before it. If the first kept entry
 //! after a position says that the one before it is not later than that position, nothing was lost.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use deadpool_redis::Pool;
-use redis::{Pipeline, Value};
-use rivulet_core::{EventId, Position, Topic, envelope};
-use rivulet_node::{Appended, Page, Selection, TransportError};
+use futures_util::future::try_join_all;
+use redis::Value;
+use rivulet_core::{EventId, Partition, Position, Topic, envelope};
+use rivulet_node::{Appended, Page, PageLimits, Selection, TransportError};
 
 use crate::{
     announcement::parse_position,
     entry::{Clock, Entry, unexpected},
+    index_entry::{IndexEntry, fitting},
     keys::Keys,
+    loss::Loss,
+    primaries::{Job, Primaries, Reader},
+    script::{Call, Script},
 };
 
 /// How many index entries are read at once.
-pub(crate) const INDEX_LEN: usize = 1000;
+const INDEX_LEN: usize = 1000;
 /// How many index entries one read looks at before it returns a page with `more`.
 const SCAN_LEN_MAX: usize = 20 * INDEX_LEN;
-/// How many payloads are fetched at once while the log is read through the index.
-const FETCH_LEN_MAX: usize = 64;
 /// The least that is read of each of many topics at once.
 const TOPIC_LEN_MIN: usize = 8;
 
 /// See the module.
 pub(crate) struct Log {
-    pub(crate) pool: Pool,
-    pub(crate) keys: Keys,
-    pub(crate) age: Duration,
-    pub(crate) deadline: Duration,
+    primaries: Arc<Primaries>,
+    keys: Keys,
+    age: Duration,
+    reader: Reader,
+    read: Script,
+    index: Script,
 }
 
 /// A piece of the index.
@@ -40,28 +44,34 @@ pub(crate) struct IndexPage {
     pub(crate) clock: Clock,
     /// Whether these are not all entries yet.
     pub(crate) more: bool,
-    pub(crate) complete: bool,
-}
-
-/// An update without its payload.
-pub(crate) struct IndexEntry {
-    pub(crate) position: Position,
-    pub(crate) topics: Vec<Topic>,
+    /// Whether the index has lost entries before these.
+    pub(crate) is_trimmed: bool,
 }
 
 impl Log {
-    /// Runs a pipeline within the deadline.
-    async fn query(&self, pipeline: &Pipeline) -> Result<Vec<Value>, TransportError> {
-        let mut connection = self.pool.get().await.map_err(|error| TransportError::new(error.to_string()))?;
-        let query = pipeline.query_async(&mut connection);
-        match tokio::time::timeout(self.deadline, query).await {
-            Ok(answer) => answer.map_err(|error| TransportError::new(error.to_string())),
-            Err(_) => {
-                // What this connection answers late must not meet the next one who takes it.
-                drop(deadpool_redis::Connection::take(connection));
-                Err(TransportError::new(format!("no answer within {:?}", self.deadline)))
-            }
+    pub(crate) fn new(primaries: Arc<Primaries>, keys: Keys, age: Duration, reader: Reader) -> Self {
+        Self { primaries, keys, age, reader, read: Script::read(), index: Script::index() }
+    }
+
+    async fn script(
+        &self,
+        partition: Partition,
+        script: &Script,
+        call: &Call<'_>,
+    ) -> Result<Vec<Value>, TransportError> {
+        let mut values = self.primaries.run(partition, Job::Read(self.reader, script, call)).await?.values;
+        match values.pop() {
+            Some(Value::Array(answers)) => Ok(answers),
+            _ => Err(unexpected("the answer to a read")),
         }
+    }
+
+    async fn pipeline(
+        &self,
+        partition: Partition,
+        pipeline: &redis::Pipeline,
+    ) -> Result<Vec<Value>, TransportError> {
+        Ok(self.primaries.run(partition, Job::Pipeline(self.reader, pipeline)).await?.values)
     }
 
     /// The earliest position that can be complete when nothing older than `before` is known.
@@ -72,15 +82,23 @@ impl Log {
 
     pub(crate) async fn read(
         &self,
+        partition: Partition,
         selection: &Selection,
         after: Position,
-        len_max: usize,
+        limits: PageLimits,
     ) -> Result<Page, TransportError> {
+        let limits = PageLimits { len: limits.len.max(1), ..limits };
         match selection {
-            Selection::Topics(topics) => self.read_topics(topics, after, len_max.max(1)).await,
+            Selection::Topics(topics) => {
+                let here = |topic: &&Topic| self.keys.partitions().of(topic) == partition;
+                let mut topics: Vec<&Topic> = topics.iter().filter(here).collect();
+                topics.sort_unstable();
+                topics.dedup();
+                self.read_topics(partition, &topics, after, limits).await
+            }
             Selection::Matching(matchers) => {
-                let selects = |topics: &[Topic]| matchers.iter().any(|matcher| matcher.matches_any(topics));
-                self.read_index(after, len_max.max(1), selects).await
+                let selects = |topic: &Topic| matchers.iter().any(|matcher| matcher.matches(topic));
+                self.read_index(partition, after, limits, selects).await
             }
         }
     }
@@ -89,83 +107,99 @@ impl Log {
     /// them might have more.
     async fn read_topics(
         &self,
-        topics: &[Topic],
+        partition: Partition,
+        topics: &[&Topic],
         after: Position,
-        len_max: usize,
+        limits: PageLimits,
     ) -> Result<Page, TransportError> {
-        let topics: HashSet<&Topic> = topics.iter().collect();
-        let count = (2 * len_max).div_ceil(topics.len().max(1)).max(TOPIC_LEN_MIN).min(len_max + 1);
-        let mut pipeline = redis::pipe();
-        pipeline.atomic().get(&self.keys.clock).get(&self.keys.birth);
-        for topic in topics {
-            let start = format!("({after}-0");
-            pipeline.cmd("XRANGE").arg(self.keys.stream(topic)).arg(start).arg("+").arg("COUNT").arg(count);
-            pipeline.get(self.keys.last(topic));
-        }
-        let mut answers = self.query(&pipeline).await?.into_iter();
+        let share = |of: usize| (2 * of).div_ceil(topics.len().max(1));
+        let count = share(limits.len).max(TOPIC_LEN_MIN).min(limits.len + 1).to_string();
+        let (after_arg, bytes) = (after.to_string(), share(limits.bytes).max(1).to_string());
+        let names = self.keys.of(partition);
+        let streams: Vec<String> = topics.iter().map(|topic| names.stream(topic)).collect();
+        let lasts: Vec<String> = topics.iter().map(|topic| names.last(topic)).collect();
+        let keys = [&names.clock, &names.birth].into_iter().chain(&streams).chain(&lasts);
+        let call = Call {
+            keys: keys.map(String::as_bytes).collect(),
+            args: [&after_arg, &count, &bytes].map(String::as_bytes).to_vec(),
+        };
+        let mut answers = self.script(partition, &self.read, &call).await?.into_iter();
         let mut next = || answers.next().ok_or_else(|| unexpected("the answer to a read"));
         let clock = Clock::parse(&next()?, &next()?)?;
+        let mut loss = Loss::of_birth(after, &clock);
         let mut page = Page {
             entries: Vec::new(),
             through: clock.now.max(after),
             more: false,
-            complete: clock.knows(after),
+            clock: clock.now,
+            gap: None,
         };
-        let mut merged: Vec<Entry> = Vec::new();
-        while let Ok(stream) = next() {
-            let entries = Entry::parse_all(stream)?;
-            let last = next()?;
-            page.complete &= self.is_complete(&entries, &last, after, clock);
-            if entries.len() == count
+        let mut merged: Vec<(Entry, &Topic)> = Vec::new();
+        for topic in topics {
+            let (entries, last) = (Entry::parse_all(next()?)?, next()?);
+            let has_more = next()? == Value::Int(1);
+            if let Some(oldest) = self.lost_until(&entries, &last, after, clock) {
+                loss.add(topic, oldest);
+            }
+            if has_more
                 && let Some(end) = entries.last()
                 && end.position < page.through
             {
                 (page.through, page.more) = (end.position, true);
             }
-            merged.extend(entries);
+            merged.extend(entries.into_iter().map(|entry| (entry, *topic)));
         }
-        merged.sort_by_key(|entry| entry.position);
-        merged.dedup_by_key(|entry| entry.position);
-        merged.retain(|entry| entry.position <= page.through);
-        if merged.len() > len_max {
-            merged.truncate(len_max);
-            page.more = true;
-            page.through = merged.last().map_or(page.through, |entry| entry.position);
+        cut(&mut merged, &mut page, limits);
+        for (entry, topic) in merged {
+            let oldest = entry.position.next();
+            match decode(partition, entry) {
+                Some(appended) => page.entries.push(appended),
+                None => loss.add(topic, oldest),
+            }
         }
-        let len = merged.len();
-        page.entries = merged.into_iter().filter_map(decode).collect();
-        page.complete &= page.entries.len() == len;
+        page.gap = loss.into_gap();
         Ok(page)
     }
 
-    /// Whether a topic lost nothing after a position, by its first kept entries and by its last position.
-    fn is_complete(&self, entries: &[Entry], last: &Value, after: Position, clock: Clock) -> bool {
-        match (entries.first(), last) {
-            (Some(first), _) if first.previous > Position::ZERO => first.previous <= after,
-            (Some(first), _) => after >= self.horizon(first.position),
-            (None, Value::BulkString(last)) => parse_position(last).is_some_and(|last| last <= after),
-            (None, _) => after >= self.horizon(clock.now),
-        }
+    /// Whether a topic lost something after a position, by its first kept entries and by its last position: answers from
+    /// where on it is complete.
+    fn lost_until(&self, entries: &[Entry], last: &Value, after: Position, clock: Clock) -> Option<Position> {
+        let (oldest, is_complete) = match (entries.first(), last) {
+            (Some(first), _) if first.previous > Position::ZERO => (first.position, first.previous <= after),
+            (Some(first), _) => (first.position, after >= self.horizon(first.position)),
+            (None, Value::BulkString(last)) => {
+                (clock.now, parse_position(last).is_some_and(|last| last <= after))
+            }
+            (None, _) => (clock.now, after >= self.horizon(clock.now)),
+        };
+        (!is_complete).then_some(oldest)
     }
 
     /// The next entries of the index after a position.
-    pub(crate) async fn index(&self, after: Position) -> Result<IndexPage, TransportError> {
-        let mut pipeline = redis::pipe();
-        pipeline.atomic().get(&self.keys.clock).get(&self.keys.birth);
-        let start = format!("({after}-0");
-        pipeline.cmd("XRANGE").arg(&self.keys.index).arg(start).arg("+").arg("COUNT").arg(INDEX_LEN);
-        let [clock, birth, entries] = <[Value; 3]>::try_from(self.query(&pipeline).await?)
-            .map_err(|_| unexpected("the answer to a read"))?;
+    pub(crate) async fn index(
+        &self,
+        partition: Partition,
+        after: Position,
+    ) -> Result<IndexPage, TransportError> {
+        let names = self.keys.of(partition);
+        let (after_arg, count) = (after.to_string(), INDEX_LEN.to_string());
+        let call = Call {
+            keys: [&names.clock, &names.birth, &names.index].map(String::as_bytes).to_vec(),
+            args: vec![after_arg.as_bytes(), count.as_bytes()],
+        };
+        let answers = self.script(partition, &self.index, &call).await?;
+        let [clock, birth, entries] =
+            <[Value; 3]>::try_from(answers).map_err(|_| unexpected("the answer to a read"))?;
         let clock = Clock::parse(&clock, &birth)?;
         let entries = Entry::parse_all(entries)?;
-        let chained = match entries.first() {
+        let is_chained = match entries.first() {
             Some(first) if first.previous > Position::ZERO => first.previous <= after,
             Some(first) => after >= self.horizon(first.position),
             None => clock.last_update <= after,
         };
         Ok(IndexPage {
             more: entries.len() == INDEX_LEN,
-            complete: chained && clock.knows(after),
+            is_trimmed: !is_chained,
             clock,
             entries: entries.iter().map(IndexEntry::parse).collect(),
         })
@@ -173,96 +207,147 @@ impl Log {
 
     async fn read_index(
         &self,
+        partition: Partition,
         after: Position,
-        len_max: usize,
-        selects: impl Fn(&[Topic]) -> bool,
+        limits: PageLimits,
+        selects: impl Fn(&Topic) -> bool,
     ) -> Result<Page, TransportError> {
-        let mut page = Page { entries: Vec::new(), through: after, more: true, complete: true };
-        let mut scanned = 0;
-        while page.more && page.entries.len() < len_max && scanned < SCAN_LEN_MAX {
-            let mut index = self.index(page.through).await?;
+        let mut page =
+            Page { entries: Vec::new(), through: after, more: true, clock: Position::ZERO, gap: None };
+        let mut loss = Loss::default();
+        let (mut scanned, mut room) = (0, limits);
+        while page.more && room.len > 0 && room.bytes > 0 && scanned < SCAN_LEN_MAX {
+            let index = self.index(partition, page.through).await?;
             scanned += index.entries.len();
-            page.complete &= index.complete;
+            page.clock = index.clock.now;
+            if scanned == index.entries.len() {
+                loss = Loss::of_birth(after, &index.clock);
+            }
+            if index.is_trimmed {
+                loss.add_all(index.entries.first().map_or(index.clock.now, |entry| entry.position));
+            }
             let end = index.entries.last().map(|entry| entry.position);
-            index.entries.retain(|entry| selects(&entry.topics));
-            let room = len_max - page.entries.len();
-            if index.entries.len() > room {
-                index.entries.truncate(room);
-                page.through = index.entries.last().map_or(page.through, |entry| entry.position);
+            let mut taken = index.entries;
+            taken.retain(|entry| entry.topics.iter().any(&selects));
+            let fit = fitting(taken.iter().map(|entry| entry.len), room);
+            if taken.len() > fit {
+                taken.truncate(fit);
+                page.through = taken.last().map_or(page.through, |entry| entry.position);
             } else {
                 page.more = index.more;
                 let end = if index.more { end } else { Some(index.clock.now) };
                 page.through = end.map_or(page.through, |end| end.max(page.through));
             }
-            for entries in index.entries.chunks(FETCH_LEN_MAX) {
-                let fetched = self.fetch(entries).await?;
-                page.complete &= fetched.len() == entries.len();
-                page.entries.extend(fetched);
+            room.len = room.len.saturating_sub(taken.len());
+            room.bytes = room.bytes.saturating_sub(taken.iter().map(|entry| entry.len).sum());
+            let fetched = self.fetch(partition, &taken).await?;
+            for entry in fetched.missing {
+                for topic in entry.topics.iter().filter(|topic| selects(topic)) {
+                    loss.add(topic, entry.position.next());
+                }
             }
+            page.entries.extend(fetched.found);
         }
+        page.gap = loss.into_gap();
         Ok(page)
     }
 
     /// The payloads of index entries, as far as they are kept: by their first topics, and if one has discarded it, by
-    /// the others.
-    pub(crate) async fn fetch(&self, entries: &[IndexEntry]) -> Result<Vec<Arc<Appended>>, TransportError> {
-        let mut fetched = Vec::with_capacity(entries.len());
+    /// the others. The caller bounds how many.
+    pub(crate) async fn fetch<'a>(
+        &self,
+        partition: Partition,
+        entries: &'a [IndexEntry],
+    ) -> Result<Fetched<'a>, TransportError> {
+        let mut fetched = Fetched { found: Vec::with_capacity(entries.len()), missing: Vec::new() };
         let mut wanted: Vec<&IndexEntry> = entries.iter().collect();
         let mut nth = 0;
-        loop {
-            wanted.retain(|entry| entry.topics.len() > nth);
+        while !wanted.is_empty() {
+            let (left, gone): (Vec<_>, Vec<_>) =
+                wanted.into_iter().partition(|entry| entry.topics.len() > nth);
+            fetched.missing.extend(gone);
+            wanted = left;
             if wanted.is_empty() {
                 break;
             }
             let mut pipeline = redis::pipe();
             for entry in &wanted {
                 let at = format!("{}-0", entry.position);
-                pipeline.cmd("XRANGE").arg(self.keys.stream(&entry.topics[nth])).arg(&at).arg(&at);
+                let stream = self.keys.of(partition).stream(&entry.topics[nth]);
+                pipeline.cmd("XRANGE").arg(stream).arg(&at).arg(&at);
             }
-            let answers = self.query(&pipeline).await?;
+            let answers = self.pipeline(partition, &pipeline).await?;
             let mut missing = Vec::new();
             for (answer, entry) in answers.into_iter().zip(wanted) {
                 match Entry::parse_all(answer)?.pop() {
-                    Some(found) => fetched.extend(decode(found)),
+                    Some(found) => match decode(partition, found) {
+                        Some(appended) => fetched.found.push(appended),
+                        None => fetched.missing.push(entry),
+                    },
                     None => missing.push(entry),
                 }
             }
             wanted = missing;
             nth += 1;
         }
-        fetched.sort_by_key(|appended| appended.position);
+        fetched.found.sort_by_key(|appended| appended.position);
+        fetched.missing.sort_by_key(|entry| entry.position);
         Ok(fetched)
     }
 
-    /// The earliest position at which an id was used, if that update is still kept.
-    pub(crate) async fn locate(&self, id: &EventId) -> Result<Option<Position>, TransportError> {
+    /// The earliest position at which an id was used, if that update is still kept, and its partition.
+    pub(crate) async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError> {
+        let all = self.keys.partitions().iter().map(|partition| self.locate_in(partition, id));
+        let found = try_join_all(all).await?;
+        Ok(found.into_iter().flatten().min_by_key(|(_, position)| *position))
+    }
+
+    async fn locate_in(
+        &self,
+        partition: Partition,
+        id: &EventId,
+    ) -> Result<Option<(Partition, Position)>, TransportError> {
         let mut pipeline = redis::pipe();
-        pipeline.get(self.keys.id(id));
-        let Some(Value::BulkString(found)) = self.query(&pipeline).await?.pop() else { return Ok(None) };
+        pipeline.get(self.keys.of(partition).id(id));
+        let Some(Value::BulkString(found)) = self.pipeline(partition, &pipeline).await?.pop() else {
+            return Ok(None);
+        };
         let space = found.iter().position(|byte| *byte == b' ').ok_or_else(|| unexpected("an id"))?;
         let position = parse_position(&found[..space]).ok_or_else(|| unexpected("an id"))?;
         let at = format!("{position}-0");
         let mut pipeline = redis::pipe();
         pipeline.cmd("XRANGE").arg(&found[space + 1..]).arg(&at).arg(&at);
-        let kept = self.query(&pipeline).await?.pop();
-        Ok(matches!(kept, Some(Value::Array(entries)) if !entries.is_empty()).then_some(position))
+        let kept = self.pipeline(partition, &pipeline).await?.pop();
+        let is_kept = matches!(kept, Some(Value::Array(entries)) if !entries.is_empty());
+        Ok(is_kept.then_some((partition, position)))
     }
 }
 
-impl IndexEntry {
-    /// What is not a topic can have been written by someone else only, and selects nothing.
-    fn parse(entry: &Entry) -> Self {
-        let text = String::from_utf8_lossy(&entry.content);
-        let topics = text.split('\n').filter_map(|topic| Topic::parse(topic).ok()).collect();
-        Self { position: entry.position, topics }
+/// What became of index entries whose payloads were fetched.
+pub(crate) struct Fetched<'a> {
+    pub(crate) found: Vec<Arc<Appended>>,
+    /// Their payloads are not kept any more, in position order.
+    pub(crate) missing: Vec<&'a IndexEntry>,
+}
+
+/// Puts what was read of several topics in order, each update once, and ends the page at its limits.
+fn cut(merged: &mut Vec<(Entry, &Topic)>, page: &mut Page, limits: PageLimits) {
+    merged.sort_by_key(|(entry, _)| entry.position);
+    merged.dedup_by_key(|(entry, _)| entry.position);
+    merged.retain(|(entry, _)| entry.position <= page.through);
+    let fit = fitting(merged.iter().map(|(entry, _)| entry.len), limits);
+    if merged.len() > fit {
+        merged.truncate(fit);
+        page.more = true;
+        page.through = merged.last().map_or(page.through, |(entry, _)| entry.position);
     }
 }
 
 /// None for an envelope that this version cannot read: it counts as discarded. As an error it would stop the feed and
 /// every replay that comes across it, again and again.
-fn decode(entry: Entry) -> Option<Arc<Appended>> {
+fn decode(partition: Partition, entry: Entry) -> Option<Arc<Appended>> {
     match envelope::decode(Bytes::from(entry.content)) {
-        Ok(update) => Some(Arc::new(Appended { position: entry.position, update })),
+        Ok(update) => Some(Arc::new(Appended { partition, position: entry.position, update })),
         Err(error) => {
             tracing::warn!(position = %entry.position, %error, "an update in the log cannot be read");
             None

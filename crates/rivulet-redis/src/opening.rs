@@ -1,80 +1,126 @@
-//! What is checked before a transport starts: that Redis answers, is new enough, and is laid out as we do it.
+//! What is checked before a transport starts: that each primary answers, is new enough, keeps what it is given and knows
+//! the time, and that the prefix is laid out as we do it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-use redis::{InfoDict, Value, aio::MultiplexedConnection};
+use futures_util::future::try_join_all;
+use redis::{InfoDict, RedisError, aio::MultiplexedConnection};
+use rivulet_core::Position;
 use tokio::sync::Notify;
 
 use crate::{
     ConnectError, RedisConfig,
     connector::Connector,
+    deployment::Server,
     keys::Keys,
-    script::{Call, Script},
+    script::{Asking, Call, Script},
+    topology::{Map, distinct},
 };
 
 /// The version of what is written to Redis.
-const FORMAT: &str = "1";
-/// How many partitions a standalone Redis has.
-const PARTITIONS: &str = "1";
+const FORMAT: &str = "2";
 /// The oldest Redis that knows the commands our scripts use.
 const VERSION_MIN: (u32, u32) = (6, 2);
+/// The oldest Redis with sharded channels, which a cluster needs.
+const VERSION_MIN_CLUSTER: (u32, u32) = (7, 0);
+/// How far the time of a server may be off the others' or ours before somebody is told.
+const SKEW_MAX: Duration = Duration::from_secs(10);
+/// How far a log's clock may stand before its server's time: updates would grow old so much too late.
+const AHEAD_MAX: Duration = Duration::from_secs(3600);
 
+/// Checks all primaries, and writes down how the prefix is laid out if nobody has yet.
 pub(crate) async fn open(
     connector: &Connector,
     config: &RedisConfig,
     keys: &Keys,
+    map: &Map,
 ) -> Result<(), ConnectError> {
-    let unreachable = |error: redis::RedisError| ConnectError::Unreachable {
-        address: connector.address(),
-        reason: error.to_string(),
-    };
-    let mut connection = connector.commands(Arc::new(Notify::new())).await.map_err(unreachable)?;
-    check_version(connector, &mut connection).await?;
-    warn_of_eviction(&mut connection).await;
+    let servers = distinct(&map.servers);
+    let skews = try_join_all(servers.iter().map(|server| check_server(connector, server))).await?;
+    for (server, skew) in servers.iter().zip(&skews) {
+        if *skew > SKEW_MAX {
+            tracing::warn!(
+                %server,
+                skew_ms = skew.as_millis(),
+                "the time of Redis is not ours: positions follow its time, the expiry of tokens ours"
+            );
+        }
+    }
+    let unreachable = |error: RedisError| ConnectError::unreachable(&map.layout, &error);
+    let lost = Arc::new(Notify::new());
+    let mut connection = connector.commands(&map.layout, lost).await.map_err(unreachable)?;
+    let partitions = keys.partitions().count().to_string();
     let call =
-        Call { keys: vec![keys.layout.as_bytes()], args: vec![FORMAT.as_bytes(), PARTITIONS.as_bytes()] };
-    let layout = Script::open().run(&mut connection, &call).await.map_err(unreachable)?;
-    let [format, partitions]: [String; 2] = redis::from_redis_value::<Vec<String>>(layout)
+        Call { keys: vec![keys.layout.as_bytes()], args: vec![FORMAT.as_bytes(), partitions.as_bytes()] };
+    let layout = Script::open().run(&mut connection, &call, Asking::No).await.map_err(unreachable)?;
+    let [format, found_partitions]: [String; 2] = redis::from_redis_value::<Vec<String>>(layout)
         .ok()
         .and_then(|layout| layout.try_into().ok())
         .unwrap_or_default();
-    for (field, found, expected) in [("format", format, FORMAT), ("partitions", partitions, PARTITIONS)] {
-        if found != expected {
-            let (prefix, expected) = (config.prefix.clone(), expected.to_owned());
-            return Err(ConnectError::Layout { prefix, field, found, expected });
-        }
+    let prefix = config.prefix.clone();
+    if format != FORMAT {
+        return Err(ConnectError::Layout { prefix, found: format, expected: FORMAT });
+    }
+    if found_partitions != partitions {
+        return Err(ConnectError::Partitions { prefix, found: found_partitions, asked: partitions });
     }
     Ok(())
 }
 
+/// Checks one primary; answers how far its time is off ours.
+async fn check_server(connector: &Connector, server: &Server) -> Result<Duration, ConnectError> {
+    let lost = Arc::new(Notify::new());
+    let unreachable = |error: RedisError| ConnectError::unreachable(server, &error);
+    let mut connection = connector.commands(server, lost).await.map_err(unreachable)?;
+    check_version(connector, server, &mut connection).await?;
+    warn_of_eviction(server, &mut connection).await;
+    let (seconds, micros): (u64, u64) =
+        redis::cmd("TIME").query_async(&mut connection).await.map_err(unreachable)?;
+    let theirs = Duration::from_secs(seconds) + Duration::from_micros(micros);
+    let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(ours.abs_diff(theirs))
+}
+
 async fn check_version(
     connector: &Connector,
+    server: &Server,
     connection: &mut MultiplexedConnection,
 ) -> Result<(), ConnectError> {
     let info: Result<InfoDict, _> = redis::cmd("INFO").arg("server").query_async(connection).await;
     // A user who may not ask is not told, but served.
     let Some(version) = info.ok().and_then(|info| info.get::<String>("redis_version")) else { return Ok(()) };
+    let needed = if connector.deployment.is_cluster() { VERSION_MIN_CLUSTER } else { VERSION_MIN };
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
-    if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < VERSION_MIN {
-        return Err(ConnectError::Version { address: connector.address(), version });
+    if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < needed {
+        return Err(ConnectError::Version { address: server.to_string(), version, needed });
     }
     Ok(())
 }
 
 /// Eviction eats the log: updates that were acknowledged would go without anybody being told.
-async fn warn_of_eviction(connection: &mut MultiplexedConnection) {
-    let answer: Result<Value, _> =
+async fn warn_of_eviction(server: &Server, connection: &mut MultiplexedConnection) {
+    let answer: Result<std::collections::HashMap<String, String>, _> =
         redis::cmd("CONFIG").arg("GET").arg("maxmemory-policy").query_async(connection).await;
-    let policy = answer.ok().and_then(|answer| {
-        redis::from_redis_value::<std::collections::HashMap<String, String>>(answer)
-            .ok()?
-            .remove("maxmemory-policy")
-    });
+    let policy = answer.ok().and_then(|mut answer| answer.remove("maxmemory-policy"));
     match policy.as_deref() {
         Some("noeviction") | None => {}
         Some(policy) => tracing::warn!(
+            %server,
             policy,
             "maxmemory-policy of Redis is not noeviction: it may evict parts of the log while they are needed"
         ),
     }
+}
+
+/// A log whose clock stands far before the time has been written by a server whose time was wrong.
+pub(crate) fn check_clock(config: &RedisConfig, clock: Position) -> Result<(), ConnectError> {
+    let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ahead = Duration::from_micros(clock.as_micros()).saturating_sub(ours);
+    if ahead > AHEAD_MAX {
+        return Err(ConnectError::Clock { prefix: config.prefix.clone(), ahead });
+    }
+    Ok(())
 }

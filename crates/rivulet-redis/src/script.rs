@@ -1,6 +1,6 @@
 //! A Lua script: one file each in `scripts/`, run by its digest.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
 
 /// A script with the digest by which Redis knows it once it has run.
 pub(crate) struct Script {
@@ -12,6 +12,13 @@ pub(crate) struct Script {
 pub(crate) struct Call<'a> {
     pub(crate) keys: Vec<&'a [u8]>,
     pub(crate) args: Vec<&'a [u8]>,
+}
+
+/// Whether the server is asked for a slot that is being moved to it (`ASKING`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    Yes,
+    No,
 }
 
 impl Script {
@@ -27,6 +34,14 @@ impl Script {
         Self::new(include_str!("scripts/open.lua"))
     }
 
+    pub(crate) fn read() -> Self {
+        Self::new(include_str!("scripts/read.lua"))
+    }
+
+    pub(crate) fn index() -> Self {
+        Self::new(include_str!("scripts/index.lua"))
+    }
+
     fn new(code: &'static str) -> Self {
         Self { code, digest: redis::Script::new(code).get_hash().to_owned() }
     }
@@ -35,16 +50,31 @@ impl Script {
     /// case, so running it again is not running it twice.
     pub(crate) async fn run(
         &self,
-        connection: &mut MultiplexedConnection,
+        connection: &mut impl ConnectionLike,
         call: &Call<'_>,
+        asking: Asking,
     ) -> Result<Value, RedisError> {
-        match command("EVALSHA", &self.digest, call).query_async(connection).await {
+        match query(command("EVALSHA", &self.digest, call), connection, asking).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                command("EVAL", self.code, call).query_async(connection).await
+                query(command("EVAL", self.code, call), connection, asking).await
             }
             answer => answer,
         }
     }
+}
+
+async fn query(
+    command: redis::Cmd,
+    connection: &mut impl ConnectionLike,
+    asking: Asking,
+) -> Result<Value, RedisError> {
+    if asking == Asking::No {
+        return command.query_async(connection).await;
+    }
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("ASKING").ignore().add_command(command);
+    let (answer,): (Value,) = pipeline.query_async(connection).await?;
+    Ok(answer)
 }
 
 fn command(name: &str, script: &str, call: &Call<'_>) -> redis::Cmd {

@@ -1,19 +1,18 @@
-//! Whether the feed is alive, as everyone may ask.
+//! Whether the feed of a partition is alive, as everyone may ask.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rivulet_node::FeedStatus;
 
 /// A feed without a tick for so long is broken: two ticks may be late.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(6);
 
 /// Live from a tick that went through to the node's feed until the connection breaks, or none did for
-/// [`SILENCE_MAX`]: then whatever stands between the connection and the node is stuck, though Redis may be well.
+/// [`SILENCE_MAX`]: then whatever stands between the connection and the node is stuck, or Redis refuses to tick.
 pub(crate) struct Status(Mutex<State>);
 
 enum State {
-    Live { ticked: Instant },
+    Live { ticked: Instant, refused: Option<String> },
     Stale { since: Instant, reason: String },
 }
 
@@ -22,35 +21,52 @@ impl Status {
         Self(Mutex::new(State::Stale { since: Instant::now(), reason: "it is starting".to_owned() }))
     }
 
-    /// A tick is through: everything before it is in the node's feed.
-    pub(crate) fn live(&self) {
+    /// A tick is through: everything before it is in the node's feed. Answers for how long the feed was stale.
+    pub(crate) fn live(&self) -> Option<Duration> {
         let mut state = self.0.lock();
-        if let State::Stale { since, .. } = &*state {
-            tracing::info!(stale_ms = since.elapsed().as_millis(), "the feed from Redis is live");
-        }
-        *state = State::Live { ticked: Instant::now() };
+        let stale = match &*state {
+            State::Stale { since, .. } => Some(since.elapsed()),
+            State::Live { .. } => None,
+        };
+        *state = State::Live { ticked: Instant::now(), refused: None };
+        stale
     }
 
-    pub(crate) fn stale(&self, reason: &str) {
+    /// The connection broke. Answers whether the feed was live until now.
+    pub(crate) fn broke(&self, why: &str) -> bool {
         match &mut *self.0.lock() {
-            State::Stale { reason: last, .. } => reason.clone_into(last),
+            State::Stale { reason, .. } => {
+                why.clone_into(reason);
+                false
+            }
             live @ State::Live { .. } => {
-                tracing::warn!(reason, "the feed from Redis broke; what is missed will be read from the log");
-                *live = State::Stale { since: Instant::now(), reason: reason.to_owned() };
+                *live = State::Stale { since: Instant::now(), reason: why.to_owned() };
+                true
             }
         }
     }
 
-    pub(crate) fn get(&self) -> FeedStatus {
-        match &*self.0.lock() {
-            State::Live { ticked } if ticked.elapsed() <= SILENCE_MAX => FeedStatus::Live,
-            State::Live { ticked } => FeedStatus::Stale {
-                since: ticked.elapsed(),
-                reason: format!("no tick has gone through the feed for {SILENCE_MAX:?}"),
-            },
-            State::Stale { since, reason } => {
-                FeedStatus::Stale { since: since.elapsed(), reason: reason.clone() }
+    /// A tick could not be sent. Answers whether that is news.
+    pub(crate) fn refused(&self, why: &str) -> bool {
+        match &mut *self.0.lock() {
+            State::Live { refused, .. } => refused.replace(why.to_owned()).is_none(),
+            State::Stale { reason, .. } => {
+                let is_news = reason != why;
+                why.clone_into(reason);
+                is_news
             }
+        }
+    }
+
+    /// For how long the feed has been stale, and why; `None` while it is live.
+    pub(crate) fn stale(&self) -> Option<(Duration, String)> {
+        match &*self.0.lock() {
+            State::Live { ticked, .. } if ticked.elapsed() <= SILENCE_MAX => None,
+            State::Live { ticked, refused } => {
+                let silent = || format!("no tick has gone through the feed for {SILENCE_MAX:?}");
+                Some((ticked.elapsed(), refused.clone().unwrap_or_else(silent)))
+            }
+            State::Stale { since, reason } => Some((since.elapsed(), reason.clone())),
         }
     }
 }
@@ -62,14 +78,18 @@ mod tests {
     #[test]
     fn a_feed_without_ticks_is_stale_although_nobody_said_so() {
         let status = Status::starting();
-        assert_ne!(status.get(), FeedStatus::Live);
-        status.live();
-        assert_eq!(status.get(), FeedStatus::Live);
+        assert!(status.stale().is_some());
+        assert!(status.live().is_some());
+        assert_eq!(status.stale(), None);
         let ticked = Instant::now().checked_sub(SILENCE_MAX + Duration::from_secs(1)).unwrap();
-        *status.0.lock() = State::Live { ticked };
-        let FeedStatus::Stale { since, .. } = status.get() else { panic!("live") };
+        *status.0.lock() = State::Live { ticked, refused: None };
+        let (since, _) = status.stale().unwrap();
         assert!(since > SILENCE_MAX);
-        status.live();
-        assert_eq!(status.get(), FeedStatus::Live);
+        assert!(status.refused("out of memory") && !status.refused("out of memory"));
+        assert_eq!(status.stale().unwrap().1, "out of memory");
+        assert_eq!(status.live(), None);
+        assert_eq!(status.stale(), None);
+        assert!(status.broke("it ended") && !status.broke("connection refused"));
+        assert_eq!(status.stale().unwrap().1, "connection refused");
     }
 }

@@ -1,213 +1,82 @@
-//! The one connection that subscribes: made, watched, and made again when it breaks.
-//!
-//! ```text
-//!  connect ─▶ subscribe all that is wanted ─▶ read what was missed ─▶ live: feed, changes of channels, ticks
-//!     ▲                                                                   │ ended, no tick for 6 s, any error
-//!     └────────────────────────── backoff ◀───────────────────────────────┘
-//! ```
-//!
-//! Nothing but SUBSCRIBE and UNSUBSCRIBE goes over it, and it is never repaired: whatever is wrong, it is dropped. The
-//! client library's own resubscription mixes up replies and never says what was missed.
+//! Keeps a link to each primary, for the partitions that stand there, as the topology changes.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
-use redis::aio::MultiplexedConnection;
-use rivulet_core::Position;
-use rivulet_node::{Interest, TransportError};
-use tokio::sync::oneshot;
+use rivulet_core::Partition;
+use tokio::task::JoinHandle;
 
 use crate::{
-    channels::Channels,
-    connector::{Backoff, Connector},
-    feed_writer::FeedWriter,
-    inbox::{Messages, Shared, inbox},
-    keys::Keys,
-    status::{SILENCE_MAX, Status},
-    ticker::Ticker,
+    deployment::Server,
+    link::{Link, Parts},
+    primaries::Primaries,
+    topology::Map,
 };
 
-/// How often the node sends itself a tick.
-const TICK: Duration = Duration::from_secs(2);
-/// How often a tick is tried that says up to where new channels are subscribed: one refused call is no broken feed.
-const TICK_TRIES: usize = 3;
-/// How many channels are subscribed by one command.
-const BATCH_LEN: usize = 1000;
-/// How long changes are gathered, so that a storm of subscribers becomes a few commands.
-const BATCH_WAIT: Duration = Duration::from_millis(2);
-
-/// See the module.
+/// The links that run.
 pub(crate) struct Supervisor {
-    pub(crate) connector: Connector,
-    pub(crate) keys: Keys,
-    pub(crate) channels: Arc<Channels>,
-    pub(crate) ticker: Arc<Ticker>,
-    pub(crate) status: Arc<Status>,
-    pub(crate) writer: FeedWriter,
+    parts: Parts,
+    links: BTreeMap<Server, RunningLink>,
+}
+
+struct RunningLink {
+    partitions: Vec<Partition>,
+    task: AbortOnDrop,
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Supervisor {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self { parts, links: BTreeMap::new() }
+    }
+
     /// Runs until the node has dropped its feed.
-    pub(crate) async fn run(mut self) {
-        let mut backoff = Backoff::new();
-        while !self.writer.feed.is_closed() {
-            let connected = Instant::now();
-            let reason = self.serve().await;
-            self.status.stale(&reason);
-            if connected.elapsed() > SILENCE_MAX {
-                backoff = Backoff::new();
-            }
-            backoff.wait().await;
-        }
-    }
-
-    /// One connection's life; answers why it ended.
-    async fn serve(&mut self) -> String {
-        self.channels.begin();
-        let (inbox, messages, shared) = inbox();
-        let connection = match self.connector.subscriptions(move |push| inbox.receive(push)).await {
-            Ok(connection) => connection,
-            Err(error) => return error.to_string(),
-        };
-        shared.connected();
-        let (subscribed, ready) = oneshot::channel();
-        let writer = &mut self.writer;
-        let subscriber =
-            Subscriber { connection, keys: &self.keys, channels: &self.channels, ticker: &self.ticker };
-        tokio::select! {
-            error = subscriber.run(subscribed) => error.reason,
-            error = feed_when(ready, writer, messages) => error.reason,
-            () = shared.ended.notified() => "the connection ended".to_owned(),
-            () = tick_until_silent(&self.ticker, &shared) => format!("no tick arrived for {SILENCE_MAX:?}"),
-        }
-    }
-}
-
-async fn feed_when(
-    ready: oneshot::Receiver<()>,
-    writer: &mut FeedWriter,
-    messages: Messages,
-) -> TransportError {
-    if ready.await.is_err() {
-        return TransportError::new("the channels were not subscribed");
-    }
-    writer.run(messages).await
-}
-
-async fn tick_until_silent(ticker: &Ticker, shared: &Shared) {
-    while shared.silent_for() < SILENCE_MAX {
-        tokio::time::sleep(TICK).await;
-        if let Err(error) = ticker.tick().await {
-            tracing::debug!(reason = error.reason, "a tick could not be sent");
-        }
-    }
-}
-
-/// Brings the connection's channels to what is wanted, again and again.
-struct Subscriber<'a> {
-    connection: MultiplexedConnection,
-    keys: &'a Keys,
-    channels: &'a Channels,
-    ticker: &'a Ticker,
-}
-
-impl Subscriber<'_> {
-    async fn run(mut self, subscribed: oneshot::Sender<()>) -> TransportError {
-        match self.start().await {
-            Ok(()) => drop(subscribed.send(())),
-            Err(error) => return error,
-        }
+    pub(crate) async fn run(mut self, primaries: std::sync::Arc<Primaries>) {
+        let mut changes = self.parts.topology.changes();
+        let feed = self.parts.writer.feed.clone();
         loop {
-            let until = self.channels.lingers_until();
+            let map = changes.borrow_and_update().clone();
+            primaries.follow();
+            self.follow(&map).await;
             tokio::select! {
-                () = self.channels.work.notified() => tokio::time::sleep(BATCH_WAIT).await,
-                () = linger(until) => {}
-            }
-            if let Err(error) = self.change().await {
-                return error;
+                () = feed.closed() => return,
+                changed = changes.changed() => if changed.is_err() { return },
             }
         }
     }
 
-    /// Subscribes what was wanted when the connection was made. What comes meanwhile waits for its turn: it would put
-    /// off the feed of all others, under a steady stream of new topics for ever.
-    async fn start(&mut self) -> Result<(), TransportError> {
-        let mut left = self.channels.wanted_len();
-        self.subscribe(&[self.ticker.channel().to_owned()]).await?;
-        while left > 0 {
-            let len = left.min(BATCH_LEN);
-            self.subscribe_wanted(len).await?;
-            left -= len;
+    /// Ends the links that serve something else than they should, then makes those that are missing: a partition is
+    /// served by one link at a time.
+    async fn follow(&mut self, map: &Map) {
+        let mut wanted: BTreeMap<Server, Vec<Partition>> = BTreeMap::new();
+        for (partition, server) in self.parts.writer.keys.partitions().iter().zip(&map.servers) {
+            wanted.entry(server.clone()).or_default().push(partition);
         }
-        self.channels.work.notify_one();
-        self.tick().await.map(drop)
-    }
-
-    async fn change(&mut self) -> Result<(), TransportError> {
-        loop {
-            let unwanted = self.channels.take_unwanted(Instant::now(), BATCH_LEN);
-            if !unwanted.is_empty() {
-                let names = self.names(&unwanted);
-                self.connection.unsubscribe(&names).await.map_err(failed)?;
-            }
-            self.subscribe_wanted(BATCH_LEN).await?;
-            if unwanted.is_empty() && self.channels.wanted_len() == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Subscribes and confirms the next of what is wanted.
-    async fn subscribe_wanted(&mut self, len_max: usize) -> Result<(), TransportError> {
-        let wanted = self.channels.take_wanted(len_max);
-        if !wanted.is_empty() {
-            self.subscribe(&self.names(&wanted)).await?;
-            // Only now: what is appended after this reading arrives on the channels.
-            let since = self.tick().await?;
-            self.channels.confirm(&wanted, since);
-        }
-        Ok(())
-    }
-
-    /// Reads the clock, with some patience for the connection that commands share: this one need not suffer from it.
-    async fn tick(&self) -> Result<Position, TransportError> {
-        let mut backoff = Backoff::new();
-        for _ in 1..TICK_TRIES {
-            match self.ticker.tick().await {
-                Ok(position) => return Ok(position),
-                Err(error) => {
-                    tracing::debug!(reason = error.reason, "a tick could not be sent: trying again")
+        let running = std::mem::take(&mut self.links);
+        for (server, mut link) in running {
+            if wanted.get(&server) == Some(&link.partitions) {
+                self.links.insert(server, link);
+            } else {
+                link.task.0.abort();
+                // Fails because it was aborted, which is what is waited for.
+                let _ = (&mut link.task.0).await;
+                for state in self.parts.states(&link.partitions) {
+                    state.status.broke("the primary of the partition has changed");
                 }
             }
-            backoff.wait().await;
         }
-        self.ticker.tick().await
-    }
-
-    async fn subscribe(&mut self, names: &[String]) -> Result<(), TransportError> {
-        self.connection.subscribe(names).await.map_err(failed)
-    }
-
-    fn names(&self, interests: &[Interest]) -> Vec<String> {
-        let name = |interest: &Interest| match interest {
-            Interest::All => self.keys.firehose.clone(),
-            Interest::Topic(topic) => self.keys.stream(topic),
-        };
-        interests.iter().map(name).collect()
-    }
-}
-
-// The closure of `map_err` hands the error over.
-#[allow(clippy::needless_pass_by_value)]
-fn failed(error: redis::RedisError) -> TransportError {
-    TransportError::new(error.to_string())
-}
-
-async fn linger(until: Option<Instant>) {
-    match until {
-        Some(until) => tokio::time::sleep_until(until.into()).await,
-        None => std::future::pending().await,
+        for (server, partitions) in wanted {
+            if !self.links.contains_key(&server) {
+                let link = Link::new(self.parts.clone(), server.clone(), partitions.clone());
+                let task = AbortOnDrop(tokio::spawn(link.run()));
+                self.links.insert(server, RunningLink { partitions, task });
+            }
+        }
     }
 }

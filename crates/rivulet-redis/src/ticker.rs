@@ -1,86 +1,67 @@
-//! Ticks: messages that a node sends to itself through Redis. One that arrives proves that the feed is alive and that
-//! everything before it has arrived.
+//! Ticks: messages that a node sends to itself through each partition. One that arrives proves that the feed is alive and
+//! that everything before it has arrived.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
-use redis::Value;
-use rivulet_core::Position;
+use rivulet_core::{Partition, Position};
 use rivulet_node::TransportError;
 
 use crate::{
-    announcement::parse_position,
-    commands::Commands,
-    entry::unexpected,
     keys::Keys,
-    script::{Call, Script},
+    partition_state::PartitionState,
+    primaries::{Job, Primaries},
+    script::{Asking, Call, Script},
+    seen::Seen,
 };
 
-/// Sends ticks to the node's own channel.
+/// Sends ticks to the node's own channels.
 pub(crate) struct Ticker {
-    pub(crate) commands: Arc<Commands>,
-    pub(crate) seen: Arc<Seen>,
+    primaries: Arc<Primaries>,
+    keys: Keys,
+    node: u64,
     script: Script,
-    clock: String,
-    birth: String,
-    channel: String,
-}
-
-/// The latest position that this node was answered, or was shown by its feed. Each script gets it, so that a Redis that stands behind (restored
-/// from an older copy, a replica that was promoted) is pushed forward instead of giving a position twice.
-#[derive(Default)]
-pub(crate) struct Seen(AtomicU64);
-
-impl Seen {
-    /// The least that a tick may answer.
-    pub(crate) fn least(&self) -> String {
-        self.0.load(Ordering::Acquire).to_string()
-    }
-
-    /// The least position that an update may get: after all that were given.
-    pub(crate) fn next(&self) -> String {
-        (self.0.load(Ordering::Acquire) + 1).to_string()
-    }
-
-    /// Reads a script's answer, and remembers it.
-    pub(crate) fn answer(&self, answer: &Value) -> Result<Position, TransportError> {
-        let Value::BulkString(digits) = answer else { return Err(unexpected("a position")) };
-        let position = parse_position(digits).ok_or_else(|| unexpected("a position"))?;
-        self.saw(position);
-        Ok(position)
-    }
-
-    /// Remembers a position that another node was given.
-    pub(crate) fn saw(&self, position: Position) {
-        self.0.fetch_max(position.as_micros(), Ordering::AcqRel);
-    }
+    publish: &'static str,
 }
 
 impl Ticker {
-    pub(crate) fn new(commands: Arc<Commands>, seen: Arc<Seen>, keys: &Keys) -> Self {
-        Self {
-            commands,
-            seen,
-            script: Script::tick(),
-            clock: keys.clock.clone(),
-            birth: keys.birth.clone(),
-            channel: keys.node(rand::random()),
+    /// `publish` is the command that announces: PUBLISH or SPUBLISH.
+    pub(crate) fn new(primaries: Arc<Primaries>, keys: Keys, publish: &'static str) -> Self {
+        Self { primaries, keys, node: rand::random(), script: Script::tick(), publish }
+    }
+
+    /// The channel on which this node hears the ticks of a partition.
+    pub(crate) fn channel(&self, partition: Partition) -> String {
+        self.keys.of(partition).node(self.node)
+    }
+
+    /// Reads a partition's clock and announces it to this node. Every later append stands after the answer.
+    pub(crate) async fn tick(&self, state: &PartitionState) -> Result<Position, TransportError> {
+        let ticked = self.tick_as(state.partition, &state.seen).await;
+        match ticked {
+            Ok((position, asking)) => {
+                // Where the slot is being moved to, nobody is subscribed yet.
+                if asking == Asking::No {
+                    state.tick_sent();
+                }
+                Ok(position)
+            }
+            Err(error) => Err(error),
         }
     }
 
-    pub(crate) fn channel(&self) -> &str {
-        &self.channel
-    }
-
-    /// Reads the clock and announces it to this node. Every later append stands after the answer.
-    pub(crate) async fn tick(&self) -> Result<Position, TransportError> {
-        let least = self.seen.least();
+    /// The same for who has seen nothing but this.
+    pub(crate) async fn tick_as(
+        &self,
+        partition: Partition,
+        seen: &Seen,
+    ) -> Result<(Position, Asking), TransportError> {
+        let names = self.keys.of(partition);
+        let (least, update, channel) = (seen.least(), seen.update(), self.channel(partition));
         let call = Call {
-            keys: vec![self.clock.as_bytes(), self.birth.as_bytes()],
-            args: vec![least.as_bytes(), self.channel.as_bytes()],
+            keys: [&names.clock, &names.birth, &names.index].map(String::as_bytes).to_vec(),
+            args: [&least, &channel, &update, &names.control, self.publish].map(AsRef::as_ref).to_vec(),
         };
-        self.seen.answer(&self.commands.run_small(&self.script, &call).await?)
+        let done = self.primaries.run(partition, Job::Tick(&self.script, &call)).await?;
+        Ok((seen.answer(done.values.first().unwrap_or(&redis::Value::Nil))?, done.asking))
     }
 }

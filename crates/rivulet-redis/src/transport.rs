@@ -1,49 +1,52 @@
 //! The transport: what a node calls, put together from the parts.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use rivulet_core::{EventId, Position, Topic, Update, envelope};
-use rivulet_node::{Feed, FeedStatus, Interest, Page, Selection, Transport, TransportError};
+use futures_util::future::{join_all, try_join_all};
+use redis::Value;
+use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
+use rivulet_node::{
+    AppendError, Feed, FeedStatus, Interest, Page, PageLimits, Selection, StalePartition, Transport,
+    TransportError,
+    transport::{FEED_LEN_MAX, IDEMPOTENCY_AGE},
+};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 
 use crate::{
     ConnectError, RedisConfig,
-    channels::{Channels, Confirmation},
-    commands::Commands,
+    channels::Confirmation,
+    commands::Wait,
     connector::Connector,
-    feed_writer::{FeedWriter, distinct_topics},
+    feed_writer::{FeedWriter, topics_in},
     keys::Keys,
+    link::Parts,
     log::Log,
-    opening::open,
+    opening::{check_clock, open},
+    partition_state::PartitionState,
+    primaries::{Primaries, Reader},
     script::{Call, Script},
-    status::Status,
+    seen::Seen,
     supervisor::Supervisor,
-    ticker::{Seen, Ticker},
+    ticker::Ticker,
+    topology::Topology,
 };
 
 /// How long a subscriber waits for its channel: longer than a short interruption of Redis, shorter than a client waits.
 const CONFIRMATION_MAX: Duration = Duration::from_secs(5);
+/// While the feed of a partition has been stale for so long, nobody waits for new channels there.
+const STALE_MAX: Duration = Duration::from_secs(3);
+/// How long the first connections may take.
+const START_MAX: Duration = Duration::from_secs(10);
 
-/// How many connections read the log for who replays.
-const READERS_MAX: usize = 4;
-
-/// Log and feed in a standalone Redis.
+/// Log and feed in Redis: one server, a master that Sentinels know, or a cluster.
 pub struct RedisTransport {
-    commands: Arc<Commands>,
-    seen: Arc<Seen>,
+    primaries: Arc<Primaries>,
     append: Script,
+    publish: &'static str,
     retention: [String; 5],
     keys: Keys,
     log: Arc<Log>,
-    channels: Arc<Channels>,
-    status: Arc<Status>,
-    sent: Arc<AtomicU64>,
+    states: Arc<[PartitionState]>,
     /// Where connections are made: each is driven by the runtime that made it.
     runtime: Handle,
     tasks: [JoinHandle<()>; 2],
@@ -57,61 +60,140 @@ impl RedisTransport {
     ///
     /// See [`ConnectError`].
     pub async fn connect(config: RedisConfig) -> Result<(Arc<Self>, Feed), ConnectError> {
-        let connector = Connector::new(config.check()?, config.deadline)?;
-        let keys = Keys::new(&config.prefix, connector.database());
-        open(&connector, &config, &keys).await?;
-        let unreachable = |reason: String| ConnectError::Unreachable { address: connector.address(), reason };
-        let commands = Commands::connect(connector.clone()).await;
-        let commands = Arc::new(commands.map_err(|error| unreachable(error.to_string()))?);
-        let seen = Arc::new(Seen::default());
-        let ticker = Arc::new(Ticker::new(commands.clone(), seen.clone(), &keys));
-        let start = ticker.tick().await.map_err(|error| unreachable(error.reason))?;
-
-        let log = |readers: usize| {
-            let pool = connector.readers(readers)?;
-            Ok(Arc::new(Log { pool, keys: keys.clone(), age: config.age, deadline: config.deadline }))
-        };
-        // The feed reads what it missed on a connection of its own: a storm of replays, which a break brings about, must
-        // not keep it waiting.
-        let (log_of_feed, log) = (log(1)?, log(READERS_MAX)?);
-        let (channels, status) = (Arc::new(Channels::default()), Arc::new(Status::starting()));
-        let (feed, receiver) = mpsc::channel(rivulet_node::transport::FEED_LEN_MAX);
-        let sent = Arc::new(AtomicU64::new(start.as_micros()));
-        let writer = FeedWriter {
-            feed,
-            log: log_of_feed,
-            channels: channels.clone(),
-            status: status.clone(),
-            seen: seen.clone(),
-            last: start,
-            verified: start,
-            sent: sent.clone(),
-        };
-        let supervisor = Supervisor {
-            connector,
-            keys: keys.clone(),
-            channels: channels.clone(),
-            ticker,
-            status: status.clone(),
-            writer,
-        };
-        let keeper = commands.clone();
-        let tasks = [tokio::spawn(async move { keeper.keep().await }), tokio::spawn(supervisor.run())];
+        let deployment = config.check()?;
+        let keys = Keys::new(&config.prefix, deployment.redis.db(), config.partitions_of(&deployment));
+        let (address, publish) =
+            (deployment.address(), if deployment.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
+        let connector = Connector::new(deployment, &config)?;
+        let topology = Topology::discover(connector.clone(), keys.clone()).await;
+        let topology = Arc::new(topology.map_err(|reason| ConnectError::unreachable(&address, reason))?);
+        open(&connector, &config, &keys, &topology.map()).await?;
+        let wait = (config.wait_replicas > 0).then(|| Wait {
+            replicas: config.wait_replicas,
+            timeout_ms: u32::try_from(config.wait_timeout.as_millis()).unwrap_or(u32::MAX).max(1),
+        });
+        let primaries = Arc::new(Primaries::new(connector.clone(), topology.clone(), wait));
+        primaries.follow();
+        let ticker = Arc::new(Ticker::new(primaries.clone(), keys.clone(), publish));
+        let states =
+            start(&ticker, &keys).await.map_err(|error| ConnectError::unreachable(&address, error))?;
+        for state in states.iter() {
+            check_clock(&config, state.sent())?;
+        }
+        let log = |reader| Arc::new(Log::new(primaries.clone(), keys.clone(), config.age, reader));
+        let (feed, receiver) = mpsc::channel(FEED_LEN_MAX);
+        let writer = FeedWriter { feed, log: log(Reader::Feed), keys: keys.clone(), states: states.clone() };
+        let parts = Parts { connector, topology: topology.clone(), ticker, writer };
+        let tasks = [
+            tokio::spawn(async move { topology.watch().await }),
+            tokio::spawn(Supervisor::new(parts).run(primaries.clone())),
+        ];
+        let log = log(Reader::Replay);
         let transport = Self {
-            commands,
-            seen,
+            primaries,
             append: Script::append(),
+            publish,
             retention: config.retention_args(),
             keys,
             log,
-            channels,
-            status,
-            sent,
+            states,
             runtime: Handle::current(),
             tasks,
         };
         Ok((Arc::new(transport), receiver))
     }
+
+    /// Appends an update to one of its partitions.
+    async fn append_to(
+        &self,
+        partition: Partition,
+        update: &Update,
+        content: &[u8],
+        key: Option<(&IdempotencyKey, &str)>,
+    ) -> Result<Position, AppendError> {
+        let names = self.keys.of(partition);
+        let topics = topics_in(&self.keys, partition, update);
+        let listed = topics.iter().map(rivulet_core::Topic::as_str).collect::<Vec<_>>().join("\n");
+        let or_clock = |name: Option<String>| name.unwrap_or_else(|| names.clock.clone());
+        let id = or_clock(update.id.as_ref().map(|id| names.id(id)));
+        let idempotency = or_clock(key.map(|(key, _)| names.idempotency(key)));
+        let streams: Vec<String> = topics.iter().map(|topic| names.stream(topic)).collect();
+        let lasts: Vec<String> = topics.iter().map(|topic| names.last(topic)).collect();
+        let keys = [&names.clock, &names.birth, &names.index, &id, &idempotency];
+        let seen = &self.states[partition.index()].seen;
+        let (least, hash) = (seen.next(), key.map_or("", |(_, hash)| hash));
+        let key_ms = IDEMPOTENCY_AGE.as_millis().to_string();
+        let mut args: Vec<&[u8]> = vec![content, listed.as_bytes(), least.as_bytes()];
+        args.extend([&names.firehose, &names.control].map(String::as_bytes));
+        args.extend([self.publish, hash, &key_ms].map(str::as_bytes));
+        args.extend(self.retention.iter().map(String::as_bytes));
+        let keys = keys.into_iter().chain(&streams).chain(&lasts).map(String::as_bytes).collect();
+        let answer = self.primaries.append(partition, &self.append, &Call { keys, args }).await?;
+        if answer == Value::BulkString(b"reused".to_vec()) {
+            return Err(AppendError::KeyReused);
+        }
+        let position = seen.answer(&answer)?;
+        seen.saw_update(position);
+        Ok(position)
+    }
+
+    async fn confirmed_in(
+        &self,
+        partition: Partition,
+        interest: &Interest,
+    ) -> Result<Position, TransportError> {
+        let state = &self.states[partition.index()];
+        let since = match state.channels.confirmation(interest) {
+            Confirmation::Since(since) => since,
+            Confirmation::NotRetained => return Err(TransportError::new("the interest is not retained")),
+            Confirmation::Wait(_) if state.stale_for().is_some_and(|stale| stale > STALE_MAX) => {
+                return Err(TransportError::new("the feed is stale, no channel can be subscribed now"));
+            }
+            Confirmation::Wait(confirmed) => tokio::time::timeout(CONFIRMATION_MAX, confirmed)
+                .await
+                .map_err(|_| TransportError::new(format!("not subscribed within {CONFIRMATION_MAX:?}")))?
+                .map_err(|_| TransportError::new("the interest was released"))?,
+        };
+        Ok(since.max(state.sent()))
+    }
+
+    /// The partitions in which an interest is.
+    fn partitions_of(&self, interest: &Interest) -> Vec<Partition> {
+        match interest {
+            Interest::Topic(topic) => vec![self.keys.partitions().of(topic)],
+            Interest::All => self.keys.partitions().iter().collect(),
+        }
+    }
+
+    /// Runs work that may make connections, which are to be driven by our runtime. It ends with its caller.
+    async fn on_runtime<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
+    ) -> Result<T, TransportError> {
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn_on(work, &self.runtime);
+        let done = tasks.join_next().await.expect("a task was put in");
+        done.unwrap_or_else(|error| Err(TransportError::new(error.to_string())))
+    }
+}
+
+/// The first tick of each partition: where its feed begins. Waits for the connections.
+async fn start(ticker: &Ticker, keys: &Keys) -> Result<Arc<[PartitionState]>, TransportError> {
+    let begun = std::time::Instant::now();
+    let start = async |partition: Partition| {
+        let seen = Seen::default();
+        loop {
+            match ticker.tick_as(partition, &seen).await {
+                Ok((position, _)) => {
+                    return Ok(PartitionState::starting_after(partition, seen, position));
+                }
+                Err(error) if begun.elapsed() > START_MAX => return Err(error),
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let states: Vec<Result<_, TransportError>> = join_all(keys.partitions().iter().map(start)).await;
+    states.into_iter().collect()
 }
 
 impl Drop for RedisTransport {
@@ -122,61 +204,72 @@ impl Drop for RedisTransport {
 
 #[async_trait::async_trait]
 impl Transport for RedisTransport {
-    async fn append(&self, update: Update) -> Result<Position, TransportError> {
-        let topics = distinct_topics(&update);
-        let names = topics.iter().map(Topic::as_str).collect::<Vec<_>>().join("\n");
-        let id = update.id.as_ref().map(|id| self.keys.id(id)).unwrap_or_default();
-        let streams: Vec<String> = topics.iter().map(|topic| self.keys.stream(topic)).collect();
-        let lasts: Vec<String> = topics.iter().map(|topic| self.keys.last(topic)).collect();
-        let keys = [&self.keys.clock, &self.keys.birth, &self.keys.index, &id];
-        let (envelope, least) = (envelope::encode(&update), self.seen.next());
-        let mut args: Vec<&[u8]> =
-            vec![&envelope, names.as_bytes(), least.as_bytes(), self.keys.firehose.as_bytes()];
-        args.extend(self.retention.iter().map(String::as_bytes));
-        let keys = keys.into_iter().chain(&streams).chain(&lasts).map(String::as_bytes).collect();
-        self.seen.answer(&self.commands.run(&self.append, &Call { keys, args }).await?)
+    fn partitions(&self) -> Partitions {
+        self.keys.partitions()
+    }
+
+    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
+        let content = envelope::encode(&update);
+        let hash = key.map(|_| sha1_smol::Sha1::from(&content).digest().to_string());
+        let key = key.zip(hash.as_deref());
+        let home = self.keys.partitions().of(update.canonical_topic());
+        let mut partitions = vec![home];
+        for topic in &update.topics[1..] {
+            let partition = self.keys.partitions().of(topic);
+            if !partitions.contains(&partition) {
+                partitions.push(partition);
+            }
+        }
+        let appends = partitions.iter().map(|partition| self.append_to(*partition, &update, &content, key));
+        Ok(try_join_all(appends).await?[0])
     }
 
     fn retain(&self, interest: &Interest) {
-        self.channels.retain(interest);
+        for partition in self.partitions_of(interest) {
+            self.states[partition.index()].channels.retain(interest);
+        }
     }
 
-    async fn confirmed(&self, interest: &Interest) -> Result<Position, TransportError> {
-        let since = match self.channels.confirmation(interest) {
-            Confirmation::Since(since) => since,
-            Confirmation::NotRetained => return Err(TransportError::new("the interest is not retained")),
-            Confirmation::Wait(confirmed) => tokio::time::timeout(CONFIRMATION_MAX, confirmed)
-                .await
-                .map_err(|_| TransportError::new(format!("not subscribed within {CONFIRMATION_MAX:?}")))?
-                .map_err(|_| TransportError::new("the interest was released"))?,
-        };
-        // What stands before the last event of the feed has been in it: for who asks now, the feed begins after that.
-        Ok(since.max(Position::from_micros(self.sent.load(Ordering::Acquire))))
+    async fn confirmed(&self, interest: &Interest) -> Result<Cursor, TransportError> {
+        let partitions = self.partitions_of(interest);
+        let since = partitions.iter().map(|partition| self.confirmed_in(*partition, interest));
+        let since = try_join_all(since).await?;
+        let mut cursor = Cursor::at(since.iter().copied().min().unwrap_or_default());
+        for (partition, since) in partitions.into_iter().zip(since) {
+            cursor.advance(partition, since);
+        }
+        Ok(cursor)
     }
 
     fn release(&self, interest: &Interest) {
-        self.channels.release(interest);
+        for partition in self.partitions_of(interest) {
+            self.states[partition.index()].channels.release(interest);
+        }
     }
 
     async fn read(
         &self,
+        partition: Partition,
         selection: &Selection,
         after: Position,
-        len_max: usize,
+        limits: PageLimits,
     ) -> Result<Page, TransportError> {
         let (log, selection) = (self.log.clone(), selection.clone());
-        let read = async move { log.read(&selection, after, len_max).await };
-        self.runtime.spawn(read).await.map_err(|error| TransportError::new(error.to_string()))?
+        self.on_runtime(async move { log.read(partition, &selection, after, limits).await }).await
     }
 
-    async fn locate(&self, id: &EventId) -> Result<Option<Position>, TransportError> {
+    async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError> {
         let (log, id) = (self.log.clone(), id.clone());
-        let locate = async move { log.locate(&id).await };
-        self.runtime.spawn(locate).await.map_err(|error| TransportError::new(error.to_string()))?
+        self.on_runtime(async move { log.locate(&id).await }).await
     }
 
     fn feed_status(&self) -> FeedStatus {
-        self.status.get()
+        let stale = |state: &PartitionState| {
+            let (since, reason) = state.status.stale()?;
+            Some(StalePartition { partition: state.partition, since, reason })
+        };
+        let stale: Vec<StalePartition> = self.states.iter().filter_map(stale).collect();
+        if stale.is_empty() { FeedStatus::Live } else { FeedStatus::Stale(stale) }
     }
 
     fn name(&self) -> &'static str {

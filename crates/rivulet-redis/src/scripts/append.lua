@@ -1,11 +1,13 @@
--- Appends one update to the log of each of its topics and announces it, in one atomic step.
+-- Appends one update to the log of those of its topics that stand in one partition, and announces it, in one atomic step.
 --
--- KEYS: the clock, the birth, the index, the id of the update or '', a stream per distinct topic, and in the same
--- order a key per topic that holds its last position. A stream's key is the name of its topic's channel too.
--- ARGV: the envelope; the topics, joined by newlines; the least position that this update may get; the firehose;
--- updates kept per topic; index entries kept; the age in microseconds; the slice in microseconds;
--- the expiry in milliseconds, longer than age and slice together.
--- Answers the position.
+-- KEYS: the clock, the birth, the index, the id of the update, its idempotency key (each is the clock's key again where
+-- there is none: all keys of a call stand in one slot), a stream per distinct topic, and in the same order a key per
+-- topic that holds its last position. A stream's key is the name of its topic's channel too.
+-- ARGV: the envelope; the topics, joined by newlines; the least position that this update may get; the firehose; the
+-- control channel; PUBLISH or SPUBLISH; what tells this content from another; for how many milliseconds an idempotency
+-- key is kept; updates kept per topic; index entries kept; the age in microseconds; the slice in microseconds; the
+-- expiry in milliseconds, longer than age and slice together.
+-- Answers the position, or 'reused' where the idempotency key stands for another content.
 --
 -- An announcement is '<position> <previous in the partition> <previous in each topic…>\n<envelope>', with 0 where
 -- nothing older is known. What an append can leave to a later one (expiry of streams, trimming by age) is done by the
@@ -14,8 +16,19 @@
 
 local call, format = redis.call, string.format
 local clock, index, envelope = KEYS[1], KEYS[3], ARGV[1]
-local age, slice, expiry = ARGV[7], ARGV[8], ARGV[9]
-local topics = (#KEYS - 4) / 2
+local publish, content = ARGV[6], ARGV[7]
+local age, slice, expiry = ARGV[11], ARGV[12], ARGV[13]
+local topics = (#KEYS - 5) / 2
+
+if KEYS[5] ~= clock then
+  local used = call('GET', KEYS[5])
+  if used then
+    -- Something is written, so that who waits for replicas afterwards waits for the first append as well.
+    call('PEXPIRE', KEYS[5], ARGV[8])
+    local at, of = string.match(used, '^(%d+) (.*)$')
+    return of == content and at or 'reused'
+  end
+end
 
 -- Numbers in Lua are doubles: exact up to 2^53, but only '%.0f' writes them so.
 local time = call('TIME')
@@ -38,17 +51,20 @@ if previous then
     call('SET', clock, position)
   end
 else
+  -- Nothing is known of what was before. Who is connected has to hear it before the update.
   previous = '0'
-  call('SET', KEYS[2], position)
+  local birth = format('%.0f', now - 1)
+  call('SET', KEYS[2], birth)
+  call(publish, ARGV[5], 'B' .. birth)
 end
 
 local entry = position .. '-0'
 local slice_start = now - now % slice
 local head = position .. ' ' .. previous
 
-for i = 5, 4 + topics do
+for i = 6, 5 + topics do
   local before = call('SET', KEYS[i + topics], position, 'PX', expiry, 'GET') or '0'
-  call('XADD', KEYS[i], 'MAXLEN', '~', ARGV[5], entry, 'p', before, 'e', envelope)
+  call('XADD', KEYS[i], 'MAXLEN', '~', ARGV[9], entry, 'p', before, 'e', envelope)
   if before + 0 < slice_start then
     call('XTRIM', KEYS[i], 'MINID', '~', format('%.0f', now - age))
     call('PEXPIRE', KEYS[i], expiry)
@@ -56,15 +72,15 @@ for i = 5, 4 + topics do
   head = head .. ' ' .. before
 end
 
-call('XADD', index, 'MAXLEN', '~', ARGV[6], entry, 'p', previous, 't', ARGV[2])
+call('XADD', index, 'MAXLEN', '~', ARGV[10], entry, 'p', previous, 't', ARGV[2], 'n', #envelope)
 if previous + 0 < slice_start then
   call('XTRIM', index, 'MINID', '~', format('%.0f', now - age))
   call('PEXPIRE', index, expiry)
 end
 
 -- The earliest use of an id wins, as long as it is kept. What it names is a stream of this partition.
-if KEYS[4] ~= '' then
-  local used = position .. ' ' .. KEYS[5]
+if KEYS[4] ~= clock then
+  local used = position .. ' ' .. KEYS[6]
   if not call('SET', KEYS[4], used, 'NX', 'PX', expiry) then
     local at, stream = string.match(call('GET', KEYS[4]), '^(%d+) (.*)$')
     if #call('XRANGE', stream, at .. '-0', at .. '-0') == 0 then
@@ -72,10 +88,13 @@ if KEYS[4] ~= '' then
     end
   end
 end
+if KEYS[5] ~= clock then
+  call('SET', KEYS[5], position .. ' ' .. content, 'PX', ARGV[8])
+end
 
 local announcement = head .. '\n' .. envelope
-for i = 5, 4 + topics do
-  call('PUBLISH', KEYS[i], announcement)
+for i = 6, 5 + topics do
+  call(publish, KEYS[i], announcement)
 end
-call('PUBLISH', ARGV[4], announcement)
+call(publish, ARGV[4], announcement)
 return position

@@ -1,0 +1,135 @@
+//! The one connection to a primary that subscribes, for the partitions that stand there: made, watched, and made again
+//! when it breaks.
+//!
+//! ```text
+//!  connect ─▶ subscribe all that is wanted ─▶ read what was missed ─▶ live: feed, changes of channels, ticks
+//!     ▲                                                                   │ ended, mute, a channel moved, any error
+//!     └────────────────────────── backoff ◀───────────────────────────────┘
+//! ```
+//!
+//! Nothing but (S)SUBSCRIBE, (S)UNSUBSCRIBE and PING goes over it, and it is never repaired: whatever is wrong, it is
+//! dropped. The client library's own resubscription mixes up replies and never says what was missed.
+
+use std::{sync::Arc, time::Instant};
+
+use redis::aio::MultiplexedConnection;
+use rivulet_core::Partition;
+use rivulet_node::TransportError;
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    connector::{Backoff, Connector},
+    deployment::Server,
+    feed_writer::FeedWriter,
+    inbox::{Messages, inbox},
+    partition_state::PartitionState,
+    pulse,
+    status::SILENCE_MAX,
+    subscriber::Subscriber,
+    ticker::Ticker,
+    topology::Topology,
+};
+
+/// What every link needs.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) connector: Connector,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) ticker: Arc<Ticker>,
+    pub(crate) writer: FeedWriter,
+}
+
+/// See the module.
+pub(crate) struct Link {
+    parts: Parts,
+    server: Server,
+    partitions: Vec<Partition>,
+}
+
+impl Parts {
+    pub(crate) fn states(&self, partitions: &[Partition]) -> Vec<&PartitionState> {
+        partitions.iter().map(|partition| &self.writer.states[partition.index()]).collect()
+    }
+}
+
+impl Link {
+    pub(crate) fn new(parts: Parts, server: Server, partitions: Vec<Partition>) -> Self {
+        Self { parts, server, partitions }
+    }
+
+    /// Runs until the node has dropped its feed.
+    pub(crate) async fn run(self) {
+        let mut backoff = Backoff::new();
+        while !self.parts.writer.feed.is_closed() {
+            let connected = Instant::now();
+            let reason = format!("{}: {}", self.server, self.serve().await);
+            let states = self.parts.states(&self.partitions);
+            let broke = states.iter().filter(|state| state.status.broke(&reason)).count();
+            if broke > 0 {
+                tracing::warn!(
+                    reason,
+                    partitions = broke,
+                    "the feed from Redis broke; what is missed will be read from the log"
+                );
+            }
+            // Where the primary is may be the very thing that has changed.
+            self.parts.topology.suspect();
+            if connected.elapsed() > SILENCE_MAX {
+                backoff = Backoff::new();
+            }
+            backoff.wait().await;
+        }
+    }
+
+    /// One connection's life; answers why it ended.
+    async fn serve(&self) -> String {
+        let states = self.parts.states(&self.partitions);
+        let work = Arc::new(Notify::new());
+        for state in &states {
+            state.channels.begin(&work);
+            state.begin();
+        }
+        let writer = &self.parts.writer;
+        let (inbox, messages, shared) = inbox(writer.keys.clone(), writer.states.clone());
+        let receive = move |push| inbox.receive(push);
+        let connection = match self.parts.connector.subscriptions(&self.server, receive).await {
+            Ok(connection) => connection,
+            Err(error) => return error.to_string(),
+        };
+        let (subscribed, ready) = oneshot::channel();
+        let subscriber = Subscriber {
+            connection: connection.clone(),
+            parts: &self.parts,
+            states: &states,
+            work,
+            shared: shared.clone(),
+        };
+        tokio::select! {
+            error = subscriber.run(subscribed) => error.reason,
+            error = feed_when(ready, writer, &self.partitions, messages) => error.reason,
+            () = shared.ended.notified() => "the connection ended".to_owned(),
+            () = shared.unsubscribed.notified() => "a slot has moved to another primary".to_owned(),
+            reason = self.watch(connection, &states) => reason,
+        }
+    }
+
+    /// Sends ticks, and ends when the connection is dead, or mute although Redis says that it has announced them.
+    async fn watch(&self, connection: MultiplexedConnection, states: &[&PartitionState]) -> String {
+        tokio::select! {
+            reason = pulse::ping(connection) => reason,
+            reason = pulse::tick(&self.parts.ticker, states) => reason,
+        }
+    }
+}
+
+async fn feed_when(
+    ready: oneshot::Receiver<()>,
+    writer: &FeedWriter,
+    partitions: &[Partition],
+    messages: Messages,
+) -> TransportError {
+    if ready.await.is_err() {
+        return TransportError::new("the channels were not subscribed");
+    }
+    writer.run(partitions, messages).await
+}

@@ -1,0 +1,48 @@
+//! What a reader of the log finds missing, gathered topic by topic.
+
+use rivulet_core::{Position, Topic};
+use rivulet_node::Gap;
+
+use crate::entry::Clock;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Loss {
+    topics: Vec<Topic>,
+    /// Whether everything that was selected may be concerned.
+    all: bool,
+    oldest: Position,
+}
+
+impl Loss {
+    /// What is lost to who stands at `after` because the log was created later, or has lost something later.
+    pub(crate) fn of_birth(after: Position, clock: &Clock) -> Self {
+        let mut loss = Self::default();
+        if after < clock.birth {
+            // An empty Redis has no clock either, and keeps nothing.
+            loss.add_all(if clock.birth == Position::MAX { after } else { clock.birth });
+        }
+        loss
+    }
+
+    /// A topic is complete only from `oldest` on.
+    pub(crate) fn add(&mut self, topic: &Topic, oldest: Position) {
+        if !self.topics.contains(topic) {
+            self.topics.push(topic.clone());
+        }
+        self.oldest = self.oldest.max(oldest);
+    }
+
+    /// Everything that was selected is complete only from `oldest` on.
+    pub(crate) fn add_all(&mut self, oldest: Position) {
+        self.all = true;
+        self.oldest = self.oldest.max(oldest);
+    }
+
+    /// The gap, if anything is missing.
+    pub(crate) fn into_gap(self) -> Option<Gap> {
+        let is_some = self.all || !self.topics.is_empty();
+        let topics = (!self.all).then(|| self.topics.into());
+        is_some.then_some(Gap { topics, oldest: self.oldest })
+    }
+}

@@ -1,0 +1,255 @@
+//! The primaries, each with its connections: for appends, for ticks, for reading the log. Calls find the primary of
+//! their partition, follow it when it moves, and end within one deadline.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use deadpool_redis::Pool;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use redis::{Pipeline, Value};
+use rivulet_core::Partition;
+use rivulet_node::TransportError;
+use tokio::{sync::Semaphore, task::JoinHandle};
+
+use crate::{
+    commands::{Commands, Wait},
+    connector::Connector,
+    deployment::Server,
+    refusal::Refusal,
+    script::{Asking, Call, Script},
+    topology::Topology,
+};
+
+/// How many bytes of appends may be on their way. What comes when they are is refused at once.
+const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+/// What an append without payload counts for.
+const APPEND_LEN: usize = 1024;
+/// How many connections append where each append waits for replicas: a connection waits for one at a time.
+const WAITING_APPENDERS: usize = 16;
+/// How many connections read the log of a primary for who replays.
+const READERS_MAX: usize = 4;
+/// How often a call follows a redirection: a cluster in order needs two.
+const REDIRECTIONS_MAX: usize = 5;
+/// How long to wait before a call is tried again that the cluster could not take.
+const LATER: Duration = Duration::from_millis(20);
+
+/// See the module.
+pub(crate) struct Primaries {
+    connector: Connector,
+    pub(crate) topology: Arc<Topology>,
+    wait: Option<Wait>,
+    known: Mutex<HashMap<Server, Arc<Primary>>>,
+    in_flight: Semaphore,
+}
+
+/// One server with its connections; they end with it.
+struct Primary {
+    appenders: Vec<Arc<Commands>>,
+    turn: AtomicUsize,
+    /// Ticks do not stand in line behind appends: a tick that is late because publishers are busy would look like a
+    /// broken feed.
+    ticker: Arc<Commands>,
+    readers: Pool,
+    /// The feed reads what it missed on a connection of its own: a storm of replays, which a break brings about, must
+    /// not keep it waiting.
+    feed_reader: Pool,
+    keepers: Vec<JoinHandle<()>>,
+}
+
+/// What is to be done on a primary.
+#[derive(Clone, Copy)]
+pub(crate) enum Job<'a> {
+    /// An append: with the connection that appends share, and the wait for replicas.
+    Append(&'a Script, &'a Call<'a>),
+    /// A tick.
+    Tick(&'a Script, &'a Call<'a>),
+    /// A script that reads.
+    Read(Reader, &'a Script, &'a Call<'a>),
+    /// Commands that read; their keys stand in one slot.
+    Pipeline(Reader, &'a Pipeline),
+}
+
+/// For whom the log is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Replay,
+    Feed,
+}
+
+/// What a job answered, and whether it was the primary of its partition that did it. While a slot is being moved, the
+/// server that will be does, and nobody is subscribed there.
+pub(crate) struct Done {
+    pub(crate) values: Vec<Value>,
+    pub(crate) asking: Asking,
+}
+
+impl Primaries {
+    pub(crate) fn new(connector: Connector, topology: Arc<Topology>, wait: Option<Wait>) -> Self {
+        let in_flight = Semaphore::new(IN_FLIGHT_BYTES_MAX / APPEND_LEN);
+        Self { connector, topology, wait, known: Mutex::default(), in_flight }
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.connector.deadline()
+    }
+
+    /// Connects to all primaries, without waiting for it, and forgets servers that are none any more.
+    pub(crate) fn follow(&self) {
+        let map = self.topology.map();
+        for server in &map.servers {
+            self.primary(server);
+        }
+        self.known.lock().retain(|server, _| map.servers.contains(server));
+    }
+
+    fn primary(&self, server: &Server) -> Arc<Primary> {
+        let mut known = self.known.lock();
+        known.entry_ref(server).or_insert_with(|| Arc::new(self.connect(server))).clone()
+    }
+
+    fn connect(&self, server: &Server) -> Primary {
+        let mut keepers = Vec::new();
+        let mut commands = || {
+            let commands =
+                Arc::new(Commands::new(self.connector.clone(), server.clone(), self.topology.clone()));
+            let keeper = commands.clone();
+            keepers.push(tokio::spawn(async move { keeper.keep().await }));
+            commands
+        };
+        let appenders = if self.wait.is_some() { WAITING_APPENDERS } else { 1 };
+        Primary {
+            appenders: (0..appenders).map(|_| commands()).collect(),
+            turn: AtomicUsize::new(0),
+            ticker: commands(),
+            readers: self.connector.readers(server, READERS_MAX),
+            feed_reader: self.connector.readers(server, 1),
+            keepers,
+        }
+    }
+
+    /// Appends: refused at once when too much is on its way already.
+    pub(crate) async fn append(
+        &self,
+        partition: Partition,
+        script: &Script,
+        call: &Call<'_>,
+    ) -> Result<Value, TransportError> {
+        let bytes: usize = call.args.iter().chain(&call.keys).map(|part| part.len()).sum();
+        let permits = u32::try_from(bytes / APPEND_LEN + 1).unwrap_or(u32::MAX);
+        let _permit = self
+            .in_flight
+            .try_acquire_many(permits)
+            .map_err(|_| TransportError::new("too many commands wait for Redis"))?;
+        let mut values = self.run(partition, Job::Append(script, call)).await?.values.into_iter();
+        let answer = values.next().unwrap_or(Value::Nil);
+        match (self.wait, values.next()) {
+            (None, _) => Ok(answer),
+            (Some(wait), Some(Value::Int(replicas))) if replicas >= i64::from(wait.replicas) => Ok(answer),
+            (Some(wait), replicas) => Err(TransportError::new(format!(
+                "{} replicas should have it within {} ms, WAIT answered {replicas:?}",
+                wait.replicas, wait.timeout_ms
+            ))),
+        }
+    }
+
+    /// Does a job on the primary of a partition.
+    pub(crate) async fn run(&self, partition: Partition, job: Job<'_>) -> Result<Done, TransportError> {
+        let until = Instant::now() + self.deadline();
+        let (mut server, mut asking) = (self.topology.server(partition), Asking::No);
+        let mut redirections = 0;
+        loop {
+            let refusal = match self.primary(&server).run(job, asking, self.wait, self.deadline()).await {
+                Ok(values) => return Ok(Done { values, asking }),
+                Err(refusal) => refusal,
+            };
+            redirections += 1;
+            if redirections > REDIRECTIONS_MAX && !matches!(refusal, Refusal::Later(_))
+                || Instant::now() > until
+            {
+                return Err(refusal.into());
+            }
+            asking = Asking::No;
+            match refusal {
+                Refusal::Moved(to) => {
+                    self.topology.moved(partition, to.clone());
+                    server = to;
+                }
+                Refusal::Ask(to) => (server, asking) = (to, Asking::Yes),
+                Refusal::Later(_) => {
+                    tokio::time::sleep(LATER).await;
+                    server = self.topology.server(partition);
+                }
+                Refusal::Failed(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Primary {
+    async fn run(
+        &self,
+        job: Job<'_>,
+        asking: Asking,
+        wait: Option<Wait>,
+        deadline: Duration,
+    ) -> Result<Vec<Value>, Refusal> {
+        match job {
+            Job::Append(script, call) => {
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+                self.appenders[turn % self.appenders.len()].run(script, call, asking, wait).await
+            }
+            Job::Tick(script, call) => self.ticker.run(script, call, asking, None).await,
+            Job::Read(reader, script, call) => {
+                let reading = async |connection: &mut deadpool_redis::Connection| {
+                    script.run(connection, call, asking).await.map(|value| vec![value])
+                };
+                self.read(reader, deadline, reading).await
+            }
+            Job::Pipeline(reader, pipeline) => {
+                let reading = async |connection: &mut deadpool_redis::Connection| {
+                    if asking == Asking::No {
+                        return pipeline.query_async(connection).await;
+                    }
+                    let mut asked = redis::pipe();
+                    for command in pipeline.cmd_iter() {
+                        asked.cmd("ASKING").ignore().add_command(command.clone());
+                    }
+                    asked.query_async(connection).await
+                };
+                self.read(reader, deadline, reading).await
+            }
+        }
+    }
+
+    /// Reads with a connection of the pool, within the deadline.
+    async fn read(
+        &self,
+        reader: Reader,
+        deadline: Duration,
+        reading: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<Vec<Value>, redis::RedisError>,
+    ) -> Result<Vec<Value>, Refusal> {
+        let failed = |reason: String| Refusal::Failed(TransportError::new(reason));
+        let pool = if reader == Reader::Feed { &self.feed_reader } else { &self.readers };
+        let mut connection = pool.get().await.map_err(|error| failed(error.to_string()))?;
+        match tokio::time::timeout(deadline, reading(&mut connection)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                // What this connection answers late must not meet the next one who takes it.
+                drop(deadpool_redis::Connection::take(connection));
+                Err(failed(format!("no answer within {deadline:?}")))
+            }
+        }
+    }
+}
+
+impl Drop for Primary {
+    fn drop(&mut self) {
+        self.keepers.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,85 @@
+//! Why Redis did not do what it was asked, as far as it matters for what to do next.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use rivulet_node::TransportError;
+
+use crate::deployment::Server;
+
+/// What becomes of a call that was refused.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The slot has moved: ask this server, now and from now on.
+    Moved(Server),
+    /// The slot is being moved: ask this server, this once.
+    Ask(Server),
+    /// Not now: the slot's keys are in two places, or the cluster is electing. The server did nothing.
+    Later(TransportError),
+    /// The call failed, or nobody knows what became of it.
+    Failed(TransportError),
+}
+
+impl From<RedisError> for Refusal {
+    fn from(error: RedisError) -> Self {
+        let transport = TransportError::new(error.to_string());
+        let to = error.redirect_node().and_then(|(address, _)| Server::parse(address));
+        match (error.kind(), to) {
+            (ErrorKind::Server(ServerErrorKind::Moved), Some(to)) => Self::Moved(to),
+            (ErrorKind::Server(ServerErrorKind::Ask), Some(to)) => Self::Ask(to),
+            (ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown), _) => {
+                Self::Later(transport)
+            }
+            _ => Self::Failed(transport),
+        }
+    }
+}
+
+impl From<Refusal> for TransportError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Later(error) | Refusal::Failed(error) => error,
+            Refusal::Moved(to) => TransportError::new(format!("the slot has moved to {to}")),
+            Refusal::Ask(to) => TransportError::new(format!("the slot is being moved to {to}")),
+        }
+    }
+}
+
+/// Whether no further command can succeed on the connection. A server that became a read-only replica, or one whose
+/// master is gone, answers well but never takes a write again; its address may lead to its successor by now.
+pub(crate) fn ends_connection(error: &RedisError) -> bool {
+    let refuses_writes =
+        matches!(error.kind(), ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown));
+    refuses_writes || error.is_unrecoverable_error() || error.is_timeout()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_takes_no_writes_ends_the_connection() {
+        let check = |kind: ServerErrorKind, expected: bool| {
+            let error = RedisError::from((ErrorKind::Server(kind), "refused"));
+            assert_eq!(ends_connection(&error), expected, "{kind:?}");
+        };
+        check(ServerErrorKind::ReadOnly, true);
+        check(ServerErrorKind::MasterDown, true);
+        check(ServerErrorKind::ResponseError, false);
+        check(ServerErrorKind::BusyLoading, false);
+        check(ServerErrorKind::Moved, false);
+    }
+
+    #[test]
+    fn redirections_lead_to_their_servers() {
+        let refuse = |kind: ServerErrorKind, detail: &str| {
+            let error = RedisError::from((ErrorKind::Server(kind), "refused", detail.to_owned()));
+            format!("{:?}", Refusal::from(error))
+        };
+        assert!(
+            refuse(ServerErrorKind::Moved, "3999 127.0.0.1:6381")
+                .starts_with("Moved(Tcp(\"127.0.0.1\", 6381")
+        );
+        assert!(refuse(ServerErrorKind::Ask, "3999 ::1:6381").starts_with("Ask(Tcp(\"::1\", 6381"));
+        assert!(refuse(ServerErrorKind::Moved, "3999 garbage").starts_with("Failed"));
+        assert!(refuse(ServerErrorKind::TryAgain, "").starts_with("Later"));
+    }
+}
