@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::PageLimits;
+
 /// Workers are named by a bit in a 64-bit set, so that routing an update costs one lookup per topic.
 pub const WORKERS_MAX: usize = 64;
 /// Subscribers that are served before new input is taken: at ~5 µs a write, a slice lasts a third of a millisecond,
@@ -23,10 +25,18 @@ pub(crate) const WRITE_BYTES_MAX: usize = 16 << 10;
 pub(crate) const WRITE_FRAMES_MAX: usize = 64;
 /// Writes in a row to one subscriber before others get their turn.
 pub(crate) const WRITES_IN_A_ROW_MAX: usize = 4;
-/// Updates that a replay reads at once; a subscriber that replays holds one such page at most.
-pub(crate) const PAGE_LEN: usize = 64;
-/// Bytes of a page that a replaying subscriber holds (a single larger frame is kept alone); the rest is read again.
-pub(crate) const PAGE_BYTES_MAX: usize = 64 << 10;
+/// What a replay reads at once; a subscriber that replays holds one such page at most, and shares it with all who read
+/// the same. (The update that reaches the limit of bytes is the last one; a larger one stands alone.)
+pub(crate) const PAGE_LIMITS: PageLimits = PageLimits { len: 64, bytes: 64 << 10 };
+/// For how long a page of the log serves others: clients that a break has sent away come back within a second or two.
+pub(crate) const PAGES_AGE_MAX: Duration = Duration::from_secs(2);
+/// Bytes of the pages that are kept for others.
+pub(crate) const PAGES_BYTES_MAX: usize = 32 << 20;
+/// How many pages are kept for others: empty ones are nearly free, but not quite.
+pub(crate) const PAGES_LEN_MAX: usize = 4096;
+/// How much earlier a stream starts in the other partitions than the update whose publisher's id it continues after, in
+/// microseconds: their clocks differ by what the servers' do. Better twice than lost.
+pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 5_000_000;
 /// Longest wait for one of the node's reads of the log.
 pub(crate) const READ_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause before a stream's read of the log is tried again, at first and at the most.

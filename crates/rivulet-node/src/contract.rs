@@ -2,16 +2,18 @@
 //! implementation by [`contract_tests`](crate::contract_tests). A rule that is broken panics and says which.
 //!
 //! A rule asks for a new, empty hub and gets its nodes: one, or several that share a log. It uses the first and the
-//! last, so that with several nodes it speaks of two.
+//! last, so that with several nodes it speaks of two. The hub may have any number of partitions: rules that compare the
+//! positions of several topics take such as stand in one.
 
 mod feed_rules;
+mod key_rules;
 mod log_rules;
 mod probe;
 mod retention_rules;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::{feed_rules::*, log_rules::*, retention_rules::*};
+pub use self::{feed_rules::*, key_rules::*, log_rules::*, retention_rules::*};
 use crate::{Feed, Transport};
 
 /// One node of a hub.
@@ -56,6 +58,7 @@ macro_rules! contract_tests {
             what_was_appended_is_read_back_on_every_node
             an_update_of_several_topics_is_read_once
             pages_end_where_they_say_and_lead_to_the_next
+            pages_are_bounded_in_bytes
             matchers_read_what_they_select
             an_id_leads_to_its_earliest_update
             the_end_of_the_log_is_later_than_what_was_read
@@ -63,6 +66,8 @@ macro_rules! contract_tests {
             what_follows_a_confirmation_arrives
             an_update_of_several_topics_arrives_once
             who_wants_all_gets_all
+            who_wants_all_is_told_where_each_partition_begins
+            an_update_of_two_partitions_stands_in_both
             an_interest_lasts_until_its_last_holder_releases_it
             verified_positions_never_overtake_updates
             a_feed_that_is_not_taken_loses_nothing
@@ -71,6 +76,9 @@ macro_rules! contract_tests {
             an_age_discards_the_oldest_and_pages_say_so
             a_position_ahead_of_the_clock_is_not_of_the_log
             nothing_is_known_from_before_the_hub
+            a_repeat_with_the_same_key_is_not_appended_again
+            repeats_that_overlap_are_appended_once
+            a_key_serves_one_update_only
         }
     };
     ($hub:expr => $($rule:ident)*) => {

@@ -2,42 +2,84 @@
 
 use std::sync::Arc;
 
-use rivulet_core::{Frame, Position, Topic};
+use rivulet_core::{Frame, Partition, Partitions, Position, Topic};
 use smallvec::SmallVec;
 
 use crate::{Appended, registry::PatternId};
 
-/// What the pump hands to workers.
+/// What the pump hands to workers, and what the pages of the log hold.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) frame: Frame,
+    pub(crate) partition: Partition,
     pub(crate) topics: SmallVec<[Topic; 1]>,
     pub(crate) private: bool,
     /// The patterns on this node that select the update.
     pub(crate) patterns: SmallVec<[PatternId; 2]>,
+    /// The partition of each topic, if they are not all the same: then each of these partitions has a copy.
+    spans: Option<Box<[Partition]>>,
 }
 
 impl Delivery {
-    pub(crate) fn new(appended: &Appended, patterns: SmallVec<[PatternId; 2]>) -> Arc<Self> {
+    pub(crate) fn new(
+        partitions: Partitions,
+        appended: &Appended,
+        patterns: SmallVec<[PatternId; 2]>,
+    ) -> Arc<Self> {
+        let topics = appended.update.topics.clone();
         Arc::new(Self {
-            frame: Frame::encode(appended.position, &appended.update),
-            topics: appended.update.topics.clone(),
+            frame: Frame::encode(partitions, appended.position, &appended.update),
+            partition: appended.partition,
             private: appended.update.private,
             patterns,
+            spans: spans(partitions, &topics),
+            topics,
         })
     }
 
     pub(crate) fn position(&self) -> Position {
         self.frame.position
     }
+
+    /// The topics that stand in this copy's partition.
+    pub(crate) fn topics_here(&self) -> impl Iterator<Item = &Topic> {
+        let spans = self.spans.as_deref();
+        let here = move |nth: usize| spans.is_none_or(|spans| spans[nth] == self.partition);
+        self.topics.iter().enumerate().filter(move |(nth, _)| here(*nth)).map(|(_, topic)| topic)
+    }
+
+    /// Whether of all copies of the update this is the one for a subscriber: the copy in the partition of the first
+    /// topic that it selects.
+    pub(crate) fn is_for(&self, selects: impl Fn(&Topic) -> bool) -> bool {
+        let Some(spans) = &self.spans else { return true };
+        let first = self.topics.iter().position(selects);
+        first.is_some_and(|nth| spans[nth] == self.partition)
+    }
+}
+
+fn spans(partitions: Partitions, topics: &[Topic]) -> Option<Box<[Partition]>> {
+    if partitions == Partitions::ONE || topics.len() < 2 {
+        return None;
+    }
+    let spans: Box<[Partition]> = topics.iter().map(|topic| partitions.of(topic)).collect();
+    spans.iter().any(|partition| *partition != spans[0]).then_some(spans)
+}
+
+/// Updates that the feed lacks, see [`crate::FeedEvent::Lost`].
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    pub(crate) partition: Partition,
+    pub(crate) through: Position,
+    pub(crate) topics: Option<Arc<[Topic]>>,
 }
 
 /// What a worker takes in.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     Deliver(Arc<Delivery>),
-    /// Everything up to this position has been delivered to this worker.
-    Verified(Position),
+    /// Everything of the partition up to this position has been delivered to this worker, or was lost.
+    Verified(Partition, Position),
+    Lost(Loss),
     /// End all streams; no new ones come.
     Close,
 }

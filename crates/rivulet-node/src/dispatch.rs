@@ -6,15 +6,17 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rivulet_core::Position;
-use smallvec::SmallVec;
+use rivulet_core::Partitions;
+use slab::Slab;
 
 use crate::{
     CloseReason,
+    batch::Batch,
     config::{RINGS_BYTES_MAX, SLICE_LEN, WRITES_IN_A_ROW_MAX},
     delivery::Delivery,
-    replay::{Replay, Told, selection},
-    seat::{Batch, Phase, Seat, Wrote},
+    gather::gather,
+    replay::{Replay, parts},
+    seat::{Phase, Seat, Wrote},
     seats::{Behind, Seats, narrow},
     source::Source,
     stats::{WorkerStats, count},
@@ -47,13 +49,13 @@ enum Next {
 impl Seats {
     /// Pushes a delivery on the rings of all sources that it matches.
     pub(crate) fn deliver(&mut self, delivery: &Arc<Delivery>) {
-        for topic in &delivery.topics {
+        for topic in delivery.topics_here() {
             if let Some(key) = self.by_topic.get(topic) {
                 self.push(*key, delivery);
             }
         }
         for pattern in &delivery.patterns {
-            if let Some(key) = self.by_pattern.get(pattern) {
+            if let Some(key) = self.by_pattern.get(&(*pattern, delivery.partition)) {
                 self.push(*key, delivery);
             }
         }
@@ -66,7 +68,13 @@ impl Seats {
             return;
         }
         self.ring_bytes = self.ring_bytes + source.ring.bytes() - bytes_before;
-        source.start_round(delivery.frame.bytes.len());
+        self.start_round(key, delivery.frame.bytes.len());
+    }
+
+    /// Has all members of a source looked at.
+    pub(crate) fn start_round(&mut self, key: u32, bytes: usize) {
+        let source = &mut self.sources[key as usize];
+        source.start_round(bytes);
         if !source.queued {
             source.queued = true;
             self.passes.dirty.push_back(key);
@@ -152,18 +160,18 @@ impl Seats {
     }
 
     fn write_some(&mut self, key: usize) -> Next {
-        let Self { seats, sources, stats, wheel, .. } = self;
+        let Self { seats, sources, stats, wheel, partitions, verified_base, .. } = self;
         let seat = &mut seats[key];
         match std::mem::replace(&mut seat.phase, Phase::Live) {
             Phase::Reserved => {
                 seat.phase = Phase::Reserved;
                 Next::Wait
             }
-            Phase::Replaying(replay) => write_replay(seat, sources, replay, stats, wheel.now()),
+            Phase::Replaying(replay) => write_replay(seat, sources, replay, *partitions, stats, wheel.now()),
             Phase::Live => {
-                let Some(batch) = gather(seat, sources) else {
+                let Some(batch) = gather(seat, sources, *partitions, *verified_base) else {
                     let matchers = seat.memberships.iter().map(|m| &sources[m.source as usize].matcher);
-                    let replay = Replay::starting_after(seat.cursor, selection(matchers), Told::Complete);
+                    let replay = Replay::of(parts(matchers, *partitions));
                     seat.phase = Phase::Replaying(Box::new(replay));
                     count(&stats.replays, 1);
                     return Next::Again;
@@ -181,45 +189,31 @@ impl Seats {
     }
 }
 
-/// One write of a replaying seat; decides whether it has reached the rings.
 fn write_replay(
     seat: &mut Seat,
-    sources: &slab::Slab<Source>,
+    sources: &Slab<Source>,
     mut replay: Box<Replay>,
+    partitions: Partitions,
     stats: &WorkerStats,
     now: crate::wheel::Tick,
 ) -> Next {
-    let mut batch = Batch::starting_after(seat.cursor);
-    for delivery in &replay.pending {
-        batch.push(delivery);
-        batch.through = delivery.position();
-        if batch.is_full() {
-            break;
-        }
-    }
+    let batch = replay.batch(seat, sources, partitions);
     let wrote = write(seat, &batch, stats, now);
     drop(batch);
-    let cursor = seat.cursor;
-    while replay.pending.front().is_some_and(|delivery| delivery.position() <= cursor) {
-        replay.pending.pop_front();
-    }
+    let has_page = replay.has_page(&seat.cursor);
     let next = match wrote {
         Wrote::Gone => Next::End,
         Wrote::Blocked => Next::Wait,
         Wrote::Part => Next::Again,
-        Wrote::All if !replay.pending.is_empty() => Next::Again,
+        Wrote::All if has_page => Next::Again,
         Wrote::All if replay.reading => Next::Wait,
+        Wrote::All if replay.turn_to_next_part(seat, sources) => {
+            replay.reading = true;
+            Next::ReadLog
+        }
         Wrote::All => {
-            let floor = seat.memberships.iter().map(|m| sources[m.source as usize].ring.floor()).max();
-            if replay.more || floor.is_some_and(|floor| floor > replay.through) {
-                replay.reading = true;
-                Next::ReadLog
-            } else {
-                // The seam: the rings hold everything after what the log has given.
-                seat.cursor = cursor.max(replay.through);
-                seat.phase = Phase::Live;
-                return Next::Again;
-            }
+            seat.phase = Phase::Live;
+            return Next::Again;
         }
     };
     seat.phase = Phase::Replaying(replay);
@@ -244,65 +238,7 @@ fn write(seat: &mut Seat, batch: &Batch<'_>, stats: &WorkerStats, now: crate::wh
     wrote
 }
 
-/// What a live seat has still to take, in position order, each update once although several of its sources may hold it.
-/// `None` if it fell off a ring.
-fn gather<'a>(seat: &Seat, sources: &'a slab::Slab<Source>) -> Option<Batch<'a>> {
-    let mut batch = Batch::starting_after(seat.cursor);
-    if let [only] = seat.memberships.as_slice() {
-        let ring = &sources[only.source as usize].ring;
-        if seat.cursor < ring.floor() {
-            return None;
-        }
-        for delivery in ring.after(seat.cursor) {
-            take(seat, &mut batch, delivery);
-            if batch.is_full() {
-                break;
-            }
-        }
-        return Some(batch);
-    }
-    let mut heads: SmallVec<[_; 8]> = SmallVec::new();
-    for membership in &seat.memberships {
-        let ring = &sources[membership.source as usize].ring;
-        if seat.cursor < ring.floor() {
-            return None;
-        }
-        let mut rest = ring.after(seat.cursor);
-        if let Some(head) = rest.next() {
-            heads.push((head, rest));
-        }
-    }
-    while !batch.is_full()
-        && let Some(first) =
-            heads.iter().enumerate().min_by_key(|(_, (head, _))| head.position()).map(|(i, _)| i)
-    {
-        let delivery = heads[first].0;
-        if delivery.position() > batch.through {
-            take(seat, &mut batch, delivery);
-        }
-        match heads[first].1.next() {
-            Some(head) => heads[first].0 = head,
-            None => _ = heads.swap_remove(first),
-        }
-    }
-    Some(batch)
-}
-
-fn take<'a>(seat: &Seat, batch: &mut Batch<'a>, delivery: &'a Arc<Delivery>) {
-    batch.through = delivery.position();
-    if seat.may_receive(delivery) {
-        batch.push(delivery);
-    }
-}
-
 impl Seats {
-    /// The position from which a subscriber without a last id starts: everything that its rings have is older than its
-    /// subscription.
-    pub(crate) fn level_position(&self, key: usize) -> Position {
-        let memberships = &self.seats[key].memberships;
-        memberships.iter().map(|m| self.sources[m.source as usize].ring.last()).max().unwrap_or_default()
-    }
-
     pub(crate) fn publish_stats(&self) {
         use std::sync::atomic::Ordering::Relaxed;
         self.stats.sources.store(self.sources.len(), Relaxed);

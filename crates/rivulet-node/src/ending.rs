@@ -13,20 +13,12 @@ pub enum CloseReason {
     TokenExpired,
     /// The node stopped.
     NodeShutdown,
-    /// Updates that the client had still to read have been discarded. It comes back with its last id and is told so.
-    ReplayFailed,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [CloseReason; 6] = [
-        Self::ClientGone,
-        Self::Stalled,
-        Self::Lifetime,
-        Self::TokenExpired,
-        Self::NodeShutdown,
-        Self::ReplayFailed,
-    ];
+    pub const ALL: [CloseReason; 5] =
+        [Self::ClientGone, Self::Stalled, Self::Lifetime, Self::TokenExpired, Self::NodeShutdown];
 
     /// The name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -36,7 +28,6 @@ impl CloseReason {
             Self::Lifetime => "lifetime",
             Self::TokenExpired => "token_expired",
             Self::NodeShutdown => "node_shutdown",
-            Self::ReplayFailed => "replay_failed",
         }
     }
 }

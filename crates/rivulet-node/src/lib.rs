@@ -10,19 +10,24 @@
 //!
 //! It does not know HTTP or Redis.
 
+mod batch;
 mod config;
 pub mod contract;
 mod delivery;
 mod dispatch;
 mod ending;
+mod gap;
+mod gather;
 pub mod memory;
 mod node;
+mod pages;
 mod places;
 mod pump;
 mod ready;
 mod registry;
 mod replay;
 mod reservation;
+mod resume;
 mod ring;
 mod seat;
 mod seats;
@@ -45,6 +50,7 @@ pub use socket::Socket;
 pub use stats::NodeSnapshot;
 pub use subscribe::{Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
-    Appended, Feed, FeedEvent, FeedStatus, Interest, Page, Selection, Transport, TransportError,
+    AppendError, Appended, Feed, FeedEvent, FeedStatus, Gap, Interest, Page, PageLimits, Selection,
+    StalePartition, Transport, TransportError,
 };
 pub use worker::Worker;

@@ -1,7 +1,9 @@
 //! The memory transport: log and feed of a single node, without anything behind it. The embedded default, and the
 //! reference that the contract suite was written against. What it holds ends with its process.
 
+mod keys;
 mod log;
+mod missing;
 mod retention;
 
 use std::{
@@ -11,23 +13,23 @@ use std::{
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use rivulet_core::{EventId, Position, Topic, Update};
+use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Topic, Update};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
 
-use self::log::Log;
 pub use self::retention::Retention;
+use self::{keys::UsedKeys, log::Log};
 use crate::{
-    Appended, Feed, FeedEvent, FeedStatus, Interest, Page, Selection, Transport, TransportError,
-    transport::FEED_LEN_MAX,
+    AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, Page, PageLimits, Selection, Transport,
+    TransportError, transport::FEED_LEN_MAX,
 };
 
 /// How often the clock moves without appends, and quiet topics are looked at. It bounds how stale an idle cursor gets.
 const TICK: Duration = Duration::from_secs(1);
-/// How many updates are taken from the log at once while a break is healed.
-const REFEED_LEN_MAX: usize = 256;
+/// How many updates are taken from the log at once while a break is healed; the feed shares them.
+const REFEED_LIMITS: PageLimits = PageLimits { len: 256, bytes: usize::MAX };
 
 /// Log and feed in this process's memory.
 pub struct MemoryTransport {
@@ -36,26 +38,43 @@ pub struct MemoryTransport {
 }
 
 struct Shared {
+    partitions: Partitions,
     state: Mutex<State>,
-    /// Wakes the task that heals a break.
+    /// Wakes the task that heals breaks.
     broke: Notify,
     feed: mpsc::Sender<FeedEvent>,
 }
 
 struct State {
-    log: Log,
+    parts: Vec<Part>,
     interests: HashMap<Interest, usize>,
+    keys: UsedKeys,
+}
+
+/// One partition.
+struct Part {
+    log: Log,
     /// The last position that the feed has dealt with. While it is `Some`, appends do not write to the feed: it was
     /// full, and what comes after this position is read from the log when there is room.
     break_after: Option<Position>,
 }
 
 impl MemoryTransport {
-    /// Starts an empty hub, in a tokio runtime.
+    /// Starts an empty hub with one partition, in a tokio runtime.
     pub fn start(retention: Retention) -> (Arc<Self>, Feed) {
+        Self::partitioned(retention, Partitions::ONE)
+    }
+
+    /// Starts an empty hub with several partitions, which have their own positions: what a cluster is, for tests. Each
+    /// has its share of the retention's bytes.
+    pub fn partitioned(retention: Retention, partitions: Partitions) -> (Arc<Self>, Feed) {
         let (sender, feed) = mpsc::channel(FEED_LEN_MAX);
-        let state = State { log: Log::new(retention, now()), interests: HashMap::new(), break_after: None };
-        let shared = Arc::new(Shared { state: Mutex::new(state), broke: Notify::new(), feed: sender });
+        let retention = Retention { bytes: retention.bytes / usize::from(partitions.count()), ..retention };
+        let log = |partition| Log::new(retention, partitions, partition, now());
+        let parts = partitions.iter().map(|partition| Part { log: log(partition), break_after: None });
+        let state = State { parts: parts.collect(), interests: HashMap::new(), keys: UsedKeys::default() };
+        let (state, broke) = (Mutex::new(state), Notify::new());
+        let shared = Arc::new(Shared { partitions, state, broke, feed: sender });
         let tasks =
             [tokio::spawn(Arc::clone(&shared).heal_breaks()), tokio::spawn(Arc::clone(&shared).tick())];
         (Arc::new(Self { shared, tasks }), feed)
@@ -69,17 +88,20 @@ impl Drop for MemoryTransport {
 }
 
 impl Shared {
-    /// Moves the clock and says up to where the feed is complete.
+    /// Moves the clocks and says up to where the feed is complete.
     async fn tick(self: Arc<Self>) {
         let mut interval = tokio::time::interval(TICK);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
             let mut state = self.state.lock();
-            let clock = state.log.advance(now());
-            if state.break_after.is_none() {
-                // A full feed needs no verification to make progress: the next tick says it.
-                let _ = self.feed.try_send(FeedEvent::Verified(clock));
+            state.keys.expire(now());
+            for (partition, part) in self.partitions.iter().zip(&mut state.parts) {
+                let clock = part.log.advance(now());
+                if part.break_after.is_none() {
+                    // A full feed needs no verification to make progress: the next tick says it.
+                    let _ = self.feed.try_send(FeedEvent::Verified(partition, clock));
+                }
             }
         }
     }
@@ -87,65 +109,109 @@ impl Shared {
     async fn heal_breaks(self: Arc<Self>) {
         loop {
             self.broke.notified().await;
-            while let Some(missed) = self.missed() {
-                for event in missed {
-                    if self.feed.send(event).await.is_err() {
-                        return;
+            for partition in self.partitions.iter() {
+                while let Some(missed) = self.missed(partition) {
+                    for event in missed {
+                        if self.feed.send(event).await.is_err() {
+                            return;
+                        }
                     }
                 }
             }
         }
     }
 
-    /// The next updates that the feed missed, or none if it has them all: then appends write to it again.
-    fn missed(&self) -> Option<Vec<FeedEvent>> {
+    /// What the feed missed next, or none if it has everything: then appends write to it again.
+    fn missed(&self, partition: Partition) -> Option<Vec<FeedEvent>> {
         let mut state = self.state.lock();
-        let after = state.break_after?;
-        let page = state.log.scan(after, REFEED_LEN_MAX, |topics| state.wants(topics));
-        if !page.complete {
-            tracing::warn!(position = %after, "the node took its feed too slowly: updates were discarded first");
+        let State { parts, interests, .. } = &mut *state;
+        let part = &mut parts[partition.index()];
+        let after = part.break_after?;
+        let page = part.log.scan(after, REFEED_LIMITS, |topic| wants(interests, [topic]));
+        if page.gap.is_some() {
+            tracing::warn!(%partition, position = %after, "the node took its feed too slowly: updates were discarded first");
+            // What of it is kept would follow a hole: whoever is concerned reads it from the log, where holes are seen.
+            part.break_after = Some(page.clock);
+            return Some(vec![FeedEvent::Lost { partition, through: page.clock, topics: None }]);
         }
         if page.entries.is_empty() && !page.more {
-            state.break_after = None;
+            part.break_after = None;
             return None;
         }
-        state.break_after = Some(page.through);
+        part.break_after = Some(page.through);
         Some(page.entries.into_iter().map(FeedEvent::Update).collect())
+    }
+
+    /// Writes an update to the feed, in the order of positions: under the lock that gave it its own.
+    fn announce(&self, state: &mut State, before: Position, appended: Arc<Appended>) {
+        let topics = appended.update.topics.iter();
+        let here = topics.filter(|topic| self.partitions.of(topic) == appended.partition);
+        let part = &mut state.parts[appended.partition.index()];
+        if part.break_after.is_none()
+            && wants(&state.interests, here)
+            && let Err(mpsc::error::TrySendError::Full(_)) = self.feed.try_send(FeedEvent::Update(appended))
+        {
+            part.break_after = Some(before);
+            self.broke.notify_one();
+        }
     }
 }
 
-impl State {
-    fn wants(&self, topics: &[Topic]) -> bool {
-        self.interests.contains_key(&Interest::All)
-            || topics.iter().any(|topic| self.interests.contains_key(&Interest::Topic(topic.clone())))
-    }
+/// Whether one of these topics is to be in the feed.
+fn wants<'a>(interests: &HashMap<Interest, usize>, topics: impl IntoIterator<Item = &'a Topic>) -> bool {
+    interests.contains_key(&Interest::All)
+        || topics.into_iter().any(|topic| interests.contains_key(&Interest::Topic(topic.clone())))
 }
 
 #[async_trait::async_trait]
 impl Transport for MemoryTransport {
-    async fn append(&self, update: Update) -> Result<Position, TransportError> {
-        let mut state = self.shared.state.lock();
-        let before = state.log.clock();
-        let appended: Arc<Appended> = state.log.append(now(), update);
-        let position = appended.position;
-        // Under the same lock that gave the position, so that the feed has the order of the positions.
-        if state.break_after.is_none()
-            && state.wants(&appended.update.topics)
-            && let Err(mpsc::error::TrySendError::Full(_)) =
-                self.shared.feed.try_send(FeedEvent::Update(appended))
+    fn partitions(&self) -> Partitions {
+        self.shared.partitions
+    }
+
+    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
+        let shared = &self.shared;
+        let mut state = shared.state.lock();
+        if let Some(key) = key
+            && let Some(position) = state.keys.find(key, &update)?
         {
-            state.break_after = Some(before);
-            self.shared.broke.notify_one();
+            return Ok(position);
         }
-        Ok(position)
+        let canonical = shared.partitions.of(update.canonical_topic());
+        let mut others: Vec<Partition> =
+            update.topics.iter().map(|topic| shared.partitions.of(topic)).collect();
+        others.sort_unstable();
+        others.dedup();
+        let mut answer = Position::ZERO;
+        for partition in others {
+            let log = &mut state.parts[partition.index()].log;
+            let before = log.clock();
+            let appended = log.append(now(), update.clone());
+            if partition == canonical {
+                answer = appended.position;
+            }
+            shared.announce(&mut state, before, appended);
+        }
+        if let Some(key) = key {
+            state.keys.remember(now(), key, &update, answer);
+        }
+        Ok(answer)
     }
 
     fn retain(&self, interest: &Interest) {
         *self.shared.state.lock().interests.entry(interest.clone()).or_insert(0) += 1;
     }
 
-    async fn confirmed(&self, _interest: &Interest) -> Result<Position, TransportError> {
-        Ok(self.shared.state.lock().log.clock())
+    async fn confirmed(&self, _interest: &Interest) -> Result<Cursor, TransportError> {
+        let state = self.shared.state.lock();
+        let clocks = || state.parts.iter().map(|part| part.log.clock());
+        let mut since = Cursor::at(clocks().min().unwrap_or_default());
+        self.shared
+            .partitions
+            .iter()
+            .zip(clocks())
+            .for_each(|(partition, clock)| since.advance(partition, clock));
+        Ok(since)
     }
 
     fn release(&self, interest: &Interest) {
@@ -165,15 +231,20 @@ impl Transport for MemoryTransport {
 
     async fn read(
         &self,
+        partition: Partition,
         selection: &Selection,
         after: Position,
-        len_max: usize,
+        limits: PageLimits,
     ) -> Result<Page, TransportError> {
-        Ok(self.shared.state.lock().log.read(selection, after, len_max))
+        Ok(self.shared.state.lock().parts[partition.index()].log.read(selection, after, limits))
     }
 
-    async fn locate(&self, id: &EventId) -> Result<Option<Position>, TransportError> {
-        Ok(self.shared.state.lock().log.locate(id))
+    async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError> {
+        let state = self.shared.state.lock();
+        let found = self.shared.partitions.iter().zip(&state.parts);
+        Ok(found
+            .filter_map(|(partition, part)| Some((partition, part.log.locate(id)?)))
+            .min_by_key(|(_, position)| *position))
     }
 
     fn feed_status(&self) -> FeedStatus {

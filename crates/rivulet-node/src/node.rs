@@ -10,24 +10,16 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rivulet_core::{Position, Update, cursor::position_id};
+use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
     task::{JoinError, JoinHandle},
 };
 use uuid::Uuid;
 
 use crate::{
-    Feed, FeedStatus, NodeConfig, NodeSnapshot, Page, Selection, Transport, TransportError,
-    config::{PAGE_LEN, READ_WAIT_MAX},
-    delivery::Input,
-    places::Places,
-    pump,
-    registry::Registry,
-    seats::Seats,
-    worker::Worker,
-    workers::Workers,
+    AppendError, Feed, FeedStatus, NodeConfig, NodeSnapshot, Transport, TransportError, delivery::Input,
+    pages::Pages, places::Places, pump, registry::Registry, seats::Seats, worker::Worker, workers::Workers,
 };
 
 /// How long a stopping node waits until its workers have ended all streams: they only have to close sockets.
@@ -48,7 +40,8 @@ pub(crate) struct NodeShared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) workers: Workers,
     pub(crate) places: Arc<Places>,
-    pub(crate) replay_reads: Semaphore,
+    pub(crate) pages: Arc<Pages>,
+    pub(crate) partitions: Partitions,
     open: AtomicBool,
     published: AtomicU64,
     pub(crate) received: AtomicU64,
@@ -65,7 +58,8 @@ impl Node {
             registry: Arc::new(Registry::new(transport.clone())),
             workers: Workers::default(),
             places: Places::new(config.connections_max),
-            replay_reads: Semaphore::new(config.replay_reads_max),
+            pages: Pages::new(transport.clone(), Handle::current(), config.replay_reads_max),
+            partitions: transport.partitions(),
             open: AtomicBool::new(true),
             published: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -77,21 +71,27 @@ impl Node {
         Arc::new(Self { shared, pump: Mutex::new(Some(pump)) })
     }
 
-    /// Appends an update and answers its id on the wire: the publisher's own, or `#<position>`. Goes on if the caller is
-    /// dropped meanwhile.
+    /// Appends an update and answers its id on the wire: the publisher's own, or that of its position. Goes on if the
+    /// caller is dropped meanwhile. A repeat with the same key is answered as the first one was.
     ///
     /// # Errors
     ///
-    /// The transport did not acknowledge the update. It may have been appended all the same.
-    pub async fn publish(&self, update: Update) -> Result<String, TransportError> {
+    /// The transport did not acknowledge the update. It may have been appended all the same, unless the key was used
+    /// for another one.
+    pub async fn publish(&self, update: Update, key: Option<IdempotencyKey>) -> Result<String, AppendError> {
         let shared = self.shared.clone();
         let append = async move {
             let id = update.id.as_ref().map(|id| id.as_str().to_owned());
-            let position = shared.transport.append(update).await?;
+            let position = shared.transport.append(update, key.as_ref()).await?;
             shared.published.fetch_add(1, Relaxed);
-            Ok(id.unwrap_or_else(|| position_id(position)))
+            Ok(id.unwrap_or_else(|| position_id(shared.partitions, position)))
         };
         self.shared.on_runtime(append).await
+    }
+
+    /// How many partitions the hub has: what its ids are read and written by.
+    pub fn partitions(&self) -> Partitions {
+        self.shared.partitions
     }
 
     /// Starts a worker on this thread, which must be able to spawn local tasks (`tokio::task::LocalSet`, an actix
@@ -174,32 +174,16 @@ impl NodeShared {
         self.open.load(Acquire)
     }
 
-    /// Reads one page of the log, with at most so many reads at the same time on this node.
-    pub(crate) async fn read(
-        self: &Arc<Self>,
-        selection: Selection,
-        after: Position,
-    ) -> Result<Page, TransportError> {
-        let permit = tokio::time::timeout(READ_WAIT_MAX, self.replay_reads.acquire()).await;
-        let Ok(Ok(_permit)) = permit else {
-            return Err(TransportError::new(format!(
-                "no read of the log came free within {READ_WAIT_MAX:?}"
-            )));
-        };
-        let transport = self.transport.clone();
-        self.while_wanted(async move { transport.read(&selection, after, PAGE_LEN).await }).await
-    }
-
     /// Runs work of the transport on the node's runtime: connections made on a worker's thread would die with it. The
     /// work goes on if the caller is dropped.
-    pub(crate) async fn on_runtime<T: Send + 'static>(
+    async fn on_runtime<T: Send + 'static, E: From<TransportError> + Send + 'static>(
         &self,
-        work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
-    ) -> Result<T, TransportError> {
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
         finished(self.runtime.spawn(work).await)
     }
 
-    /// The same, but the work ends with its caller: nobody waits for a page whose client has gone.
+    /// The same, but the work ends with its caller: nobody waits for what a client that has gone asked for.
     pub(crate) async fn while_wanted<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
@@ -217,8 +201,8 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-fn finished<T>(done: Result<Result<T, TransportError>, JoinError>) -> Result<T, TransportError> {
-    done.unwrap_or_else(|error| Err(TransportError::new(format!("the work was interrupted: {error}"))))
+fn finished<T, E: From<TransportError>>(done: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+    done.unwrap_or_else(|error| Err(TransportError::new(format!("the work was interrupted: {error}")).into()))
 }
 
 const _: fn() = || {

@@ -1,13 +1,13 @@
 //! Which workers want which updates: the routing table between the pump and the workers.
 //!
 //! The lock is what makes a start exact: the pump notes the position of each update under it, so a matcher that is
-//! enrolled when `routed` was 7 gets every update after 7, and none before.
+//! enrolled when `routed` was 7 gets every update of that partition after 7, and none before.
 
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use rivulet_core::{Matcher, Position, Topic};
+use rivulet_core::{Matcher, Partition, Partitions, Position, Topic};
 use smallvec::SmallVec;
 
 use crate::{Appended, Interest, Transport};
@@ -48,6 +48,7 @@ pub(crate) struct PatternId(u32);
 /// See the module's documentation.
 pub(crate) struct Registry {
     transport: Arc<dyn Transport>,
+    partitions: Partitions,
     table: Mutex<Table>,
 }
 
@@ -56,41 +57,51 @@ struct Table {
     topics: HashMap<Topic, WorkerSet>,
     patterns: HashMap<Matcher, (PatternId, WorkerSet)>,
     pattern_ids_drawn: u32,
-    routed: Position,
+    /// Per partition, the last position that was routed.
+    routed: Box<[Position]>,
 }
 
 /// What a worker learns when it enrolls a matcher.
 pub(crate) struct Enrolled {
-    /// The last update that was routed without the matcher.
-    pub(crate) routed: Position,
+    /// Where its sources stand: the partition, and the last update there that was routed without the matcher.
+    pub(crate) starts: SmallVec<[(Partition, Position); 1]>,
     /// The name of the matcher in deliveries; none for a topic.
     pub(crate) pattern: Option<PatternId>,
 }
 
 impl Registry {
     pub(crate) fn new(transport: Arc<dyn Transport>) -> Self {
-        Self { transport, table: Mutex::default() }
+        let partitions = transport.partitions();
+        let routed = partitions.iter().map(|_| Position::ZERO).collect();
+        Self { transport, partitions, table: Mutex::new(Table { routed, ..Table::default() }) }
     }
 
-    /// Lets a worker have what a matcher selects, from the answered position on.
+    pub(crate) fn partitions(&self) -> Partitions {
+        self.partitions
+    }
+
+    /// Lets a worker have what a matcher selects, from the answered positions on: a topic stands in one partition,
+    /// what other matchers select may stand in any.
     pub(crate) fn enroll(&self, matcher: &Matcher, worker: u8) -> Enrolled {
         self.transport.retain(&interest(matcher));
         let mut table = self.table.lock();
-        let routed = table.routed;
         if let Matcher::Exact(topic) = matcher {
             table.topics.entry(topic.clone()).or_default().insert(worker);
-            return Enrolled { routed, pattern: None };
+            let partition = self.partitions.of(topic);
+            let routed = table.routed[partition.index()];
+            return Enrolled { starts: SmallVec::from_buf([(partition, routed)]), pattern: None };
         }
+        let starts = self.partitions.iter().zip(table.routed.iter().copied()).collect();
         if let Some((id, workers)) = table.patterns.get_mut(matcher) {
             workers.insert(worker);
-            return Enrolled { routed, pattern: Some(*id) };
+            return Enrolled { starts, pattern: Some(*id) };
         }
         table.pattern_ids_drawn = table.pattern_ids_drawn.wrapping_add(1);
         let id = PatternId(table.pattern_ids_drawn);
         let mut workers = WorkerSet::EMPTY;
         workers.insert(worker);
         table.patterns.insert(matcher.clone(), (id, workers));
-        Enrolled { routed, pattern: Some(id) }
+        Enrolled { starts, pattern: Some(id) }
     }
 
     /// Takes back one [`Registry::enroll`].
@@ -115,13 +126,20 @@ impl Registry {
         self.transport.release(&interest(matcher));
     }
 
+    /// What is enrolled from now on starts after a loss: nothing before its end can be expected from the feed.
+    pub(crate) fn lose(&self, partition: Partition, through: Position) {
+        let mut table = self.table.lock();
+        let routed = &mut table.routed[partition.index()];
+        *routed = through.max(*routed);
+    }
+
     /// The workers that want an update, and the patterns by which they do.
     pub(crate) fn route(&self, appended: &Appended) -> (WorkerSet, SmallVec<[PatternId; 2]>) {
         let topics = &appended.update.topics;
         let mut workers = WorkerSet::EMPTY;
         let mut patterns = SmallVec::new();
         let mut table = self.table.lock();
-        table.routed = appended.position;
+        table.routed[appended.partition.index()] = appended.position;
         for topic in topics {
             if let Some(set) = table.topics.get(topic) {
                 workers.unite(*set);

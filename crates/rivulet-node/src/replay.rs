@@ -1,73 +1,194 @@
-//! A replay: how a subscriber reads the log until it reaches the rings.
+//! A replay: how a subscriber reads the log until it reaches the rings, partition by partition, in pages that it shares.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
-use rivulet_core::{Matcher, Position, Topic};
+use rivulet_core::{Cursor, Frame, Matcher, Partition, Partitions, Position, Topic, cursor::position_id};
+use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::{Appended, Page, Selection, config::PAGE_BYTES_MAX, delivery::Delivery};
+use crate::{
+    Gap, Selection,
+    batch::{Batch, Reach},
+    gap,
+    gather::take,
+    pages::{Ask, SharedPage},
+    seat::{Phase, Seat},
+    source::Source,
+};
+
+/// One partition of a replay. Up to where it has been read is said by the seat's cursor.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) partition: Partition,
+    pub(crate) selection: Selection,
+    /// Whether the log had more when it was read last.
+    pub(crate) more: bool,
+    /// Of what gap the subscriber knows.
+    pub(crate) told: Option<Gap>,
+    /// Up to here the log must be read: later deliveries are in the rings.
+    pub(crate) floor: Position,
+}
 
 /// One page at most, written at the client's pace; then the next is read.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    pub(crate) selection: Selection,
-    /// Of the page that was read, what is still to be written.
-    pub(crate) pending: VecDeque<Arc<Delivery>>,
-    /// Up to where the log has been read.
-    pub(crate) through: Position,
-    /// Whether the log had more when it was read.
-    pub(crate) more: bool,
+    pub(crate) parts: SmallVec<[Part; 1]>,
+    /// The part that is read now.
+    current: usize,
+    /// Of it, the page that is not written completely yet.
+    page: Option<Arc<SharedPage>>,
     /// Whether a page is being read now.
     pub(crate) reading: bool,
-    /// Whether the subscriber has been told that something may be missing.
-    pub(crate) told: Told,
-}
-
-/// What a subscriber was told when its replay began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// Everything after its last id follows.
-    Complete,
-    /// What is kept follows.
-    Earliest,
 }
 
 impl Replay {
-    /// A replay that has still to read what stands after `cursor`.
-    pub(crate) fn starting_after(cursor: Position, selection: Selection, told: Told) -> Self {
-        Self { told, selection, pending: VecDeque::new(), through: cursor, more: true, reading: false }
+    /// A replay of these parts.
+    pub(crate) fn of(parts: SmallVec<[Part; 1]>) -> Self {
+        Self { parts, current: 0, page: None, reading: false }
     }
 
-    /// Takes of a page what `may_receive` allows, up to [`PAGE_BYTES_MAX`]; what does not fit is read again later.
-    pub(crate) fn take_page(&mut self, page: &Page, may_receive: impl Fn(&Appended) -> bool) {
-        self.reading = false;
-        (self.through, self.more) = (self.through.max(page.through), page.more);
-        let mut bytes = 0;
-        for entry in page.entries.iter().filter(|entry| may_receive(entry)) {
-            if bytes >= PAGE_BYTES_MAX
-                && let Some(last) = self.pending.back()
-            {
-                (self.through, self.more) = (last.position(), true);
-                return;
+    /// Whether it waits for a page, with nothing to write.
+    pub(crate) fn waits(&self) -> bool {
+        self.reading && self.page.is_none()
+    }
+
+    /// What is still to be written of the page.
+    pub(crate) fn batch<'a>(
+        &'a self,
+        seat: &Seat,
+        sources: &Slab<Source>,
+        partitions: Partitions,
+    ) -> Batch<'a> {
+        let mut batch = Batch::starting_after(&seat.cursor, seat.reach, partitions);
+        let Some(page) = &self.page else { return batch };
+        let partition = self.parts[self.current].partition;
+        for delivery in page.after(seat.cursor.position(partition)) {
+            if batch.is_full() {
+                return batch;
             }
-            let delivery = Delivery::new(entry, SmallVec::new());
-            bytes += delivery.frame.bytes.len();
-            self.pending.push_back(delivery);
+            take(seat, sources, &mut batch, delivery);
+        }
+        batch.pass(partition, page.through);
+        batch
+    }
+
+    /// Lets the page go once the cursor is through it. Answers whether there is still one.
+    pub(crate) fn has_page(&mut self, cursor: &Cursor) -> bool {
+        let position = cursor.position(self.parts[self.current].partition);
+        self.page = self.page.take().filter(|page| position < page.through);
+        self.page.is_some()
+    }
+
+    /// Turns to the part that has to be read on, of several the one that is furthest behind. `false` at the seam: the
+    /// rings hold everything after what the log has given.
+    pub(crate) fn turn_to_next_part(&mut self, seat: &Seat, sources: &Slab<Source>) -> bool {
+        for membership in &seat.memberships {
+            let source = &sources[membership.source as usize];
+            if let Ok(nth) = self.parts.binary_search_by_key(&source.partition, |part| part.partition) {
+                let part = &mut self.parts[nth];
+                part.floor = part.floor.max(source.ring.floor());
+            }
+        }
+        let read_up_to = |part: &Part| seat.cursor.position(part.partition);
+        let unread =
+            self.parts.iter().enumerate().filter(|(_, part)| part.more || part.floor > read_up_to(part));
+        match unread.min_by_key(|(_, part)| read_up_to(part)) {
+            Some((nth, _)) => self.current = nth,
+            None => return false,
+        }
+        true
+    }
+
+    /// What is to be read next.
+    pub(crate) fn ask(&self, cursor: &Cursor) -> Ask {
+        self.parts[self.current].ask(cursor)
+    }
+}
+
+impl Part {
+    /// What is to be read next.
+    pub(crate) fn ask(&self, cursor: &Cursor) -> Ask {
+        let Self { partition, ref selection, floor, .. } = *self;
+        Ask { partition, selection: selection.clone(), after: cursor.position(partition), floor }
+    }
+
+    /// The gap in a page that the subscriber does not know of yet.
+    fn untold(&mut self, page: &SharedPage, position: Position) -> Option<Gap> {
+        // A shared page may have been read for someone who stood before its gap.
+        let gap = page.gap.as_ref().filter(|gap| gap.oldest > position.next() || page.starts_at(position))?;
+        if self.told.as_ref().is_some_and(|told| gap::covers(told, gap)) {
+            return None;
+        }
+        self.told = Some(gap.clone());
+        self.told.clone()
+    }
+}
+
+impl Seat {
+    /// Takes a page of the part that is read, and says first what is missing in it.
+    pub(crate) fn take_page(&mut self, page: Arc<SharedPage>, partitions: Partitions) {
+        let Phase::Replaying(replay) = &mut self.phase else { return };
+        replay.reading = false;
+        let part = &mut replay.parts[replay.current];
+        part.more = page.more;
+        let position = self.cursor.position(part.partition);
+        let partition = part.partition;
+        if let Some(gap) = part.untold(&page, position) {
+            let first = page.after(position).first();
+            let start = first.map_or(page.through, |first| gap::before(first.position()));
+            self.reach.advance(&mut self.cursor, partition, start);
+            let names = gap::names(gap.topics.as_ref(), &part.selection);
+            let oldest = position_id(partitions, gap.oldest);
+            let event = Frame::gap(&self.cursor.id(partitions), names, &oldest);
+            replay.page = Some(page);
+            self.put_first(event);
+        } else {
+            replay.page = Some(page);
         }
     }
 }
 
-/// What a subscriber with these matchers reads from the log.
-pub(crate) fn selection<'a>(matchers: impl Iterator<Item = &'a Matcher> + Clone) -> Selection {
-    let topics: Option<Vec<Topic>> = matchers
-        .clone()
-        .map(|matcher| match matcher {
-            Matcher::Exact(topic) => Some(topic.clone()),
-            _ => None,
-        })
-        .collect();
-    match topics {
-        Some(topics) => Selection::Topics(topics.into()),
-        None => Selection::Matching(matchers.cloned().collect()),
+/// What a subscriber with these matchers reads from the log, by partition: topics stand in one, what other matchers
+/// select may stand in any.
+pub(crate) fn parts<'a>(
+    matchers: impl Iterator<Item = &'a Matcher> + Clone,
+    partitions: Partitions,
+) -> SmallVec<[Part; 1]> {
+    let mut topics: Vec<(Partition, &Topic)> = Vec::new();
+    let mut others: Vec<&Matcher> = Vec::new();
+    for matcher in matchers {
+        match matcher {
+            Matcher::Exact(topic) => topics.push((partitions.of(topic), topic)),
+            // A seat has a source, and so its matcher, for each partition.
+            _ if !others.contains(&matcher) => others.push(matcher),
+            _ => {}
+        }
     }
+    topics.sort_by_key(|(partition, _)| *partition);
+    let part =
+        |partition, selection| Part { partition, selection, more: false, told: None, floor: Position::ZERO };
+    if others.is_empty() {
+        let by_partition = topics.chunk_by(|(a, _), (b, _)| a == b);
+        let selection = |topics: &[(Partition, &Topic)]| {
+            Selection::Topics(topics.iter().map(|(_, topic)| Topic::clone(topic)).collect())
+        };
+        return by_partition.map(|topics| part(topics[0].0, selection(topics))).collect();
+    }
+    // Shared by all partitions that have none of the topics.
+    let shared: Arc<[Matcher]> = others.iter().map(|matcher| Matcher::clone(matcher)).collect();
+    let selection = |partition| {
+        let here = || topics.iter().filter(|(of, _)| *of == partition);
+        if here().next().is_none() {
+            return Selection::Matching(shared.clone());
+        }
+        let exact = here().map(|(_, topic)| Matcher::Exact(Topic::clone(topic)));
+        Selection::Matching(exact.chain(shared.iter().cloned()).collect())
+    };
+    partitions.iter().map(|partition| part(partition, selection(partition))).collect()
+}
+
+/// Whether a subscriber reads one partition or several.
+pub(crate) fn reach(mut of_sources: impl Iterator<Item = Partition>) -> Reach {
+    let first = of_sources.next().unwrap_or_default();
+    if of_sources.all(|partition| partition == first) { Reach::One(first) } else { Reach::Several }
 }

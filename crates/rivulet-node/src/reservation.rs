@@ -3,18 +3,17 @@
 use std::{rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use rivulet_core::{LastEventId, Matcher, Position};
+use rivulet_core::{Cursor, Matcher, Partition};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{
-    CloseReason, Interest, TransportError,
+    CloseReason, TransportError,
+    batch::Reach,
     ready::SeatWaker,
     registry::interest,
-    replay::{Replay, Told, selection},
     seat::{Phase, Seat},
     socket::Socket,
-    stats::count,
     subscribe::{Resumed, SubscribeError, SubscribeRequest},
     wheel::{Tick, ticks},
     worker::WorkerShared,
@@ -22,10 +21,10 @@ use crate::{
 
 /// A seat without a socket. Gives everything back when it is dropped before it was opened.
 pub struct Reservation {
-    worker: Rc<WorkerShared>,
-    key: usize,
+    pub(crate) worker: Rc<WorkerShared>,
+    pub(crate) key: usize,
     opened: bool,
-    resumed: Option<Resumed>,
+    pub(crate) resumed: Option<Resumed>,
 }
 
 impl Reservation {
@@ -49,7 +48,8 @@ impl Reservation {
                 socket: None,
                 waker: SeatWaker::waker(seats.seats.vacant_key(), &worker.ready),
                 partial: Bytes::new(),
-                cursor: Position::ZERO,
+                cursor: Cursor::default(),
+                reach: Reach::One(Partition::default()),
                 memberships: SmallVec::new(),
                 grants: grants.subscribe.into_boxed_slice(),
                 behind: false,
@@ -83,7 +83,7 @@ impl Reservation {
     pub fn open(mut self, socket: Box<dyn Socket>, head: Bytes) {
         self.opened = true;
         let mut seats = self.worker.seats.borrow_mut();
-        let level = seats.level_position(self.key);
+        let level = seats.level_cursor(self.key);
         let seat = &mut seats.seats[self.key];
         if matches!(seat.phase, Phase::Reserved) {
             seat.cursor = level;
@@ -95,51 +95,29 @@ impl Reservation {
 
     /// Waits until all sources are subscribed.
     async fn confirm(&self) -> Result<(), TransportError> {
-        let unconfirmed: Vec<(usize, Interest)> = {
+        let mut unconfirmed: Vec<(Matcher, Vec<usize>)> = Vec::new();
+        {
             let seats = self.worker.seats.borrow();
-            let keys = seats.seats[self.key].memberships.iter().map(|m| m.source as usize);
-            keys.filter(|key| !seats.sources[*key].confirmed)
-                .map(|key| (key, interest(&seats.sources[key].matcher)))
-                .collect()
-        };
-        for (source, interest) in unconfirmed {
-            let since = self.worker.node.transport.confirmed(&interest).await?;
-            // The source cannot have gone meanwhile: this seat is a member.
-            self.worker.seats.borrow_mut().sources[source].confirm(since);
-        }
-        Ok(())
-    }
-
-    /// Finds where the subscriber continues, and reads the first page, which tells whether nothing is missing.
-    async fn resume(&mut self, last: LastEventId, matchers: &[Matcher]) -> Result<(), SubscribeError> {
-        let node = self.worker.node.clone();
-        let known = match last {
-            LastEventId::Earliest | LastEventId::Unknown => None,
-            LastEventId::Position(position) => Some(position),
-            LastEventId::Publisher(id) => {
-                let transport = node.transport.clone();
-                node.while_wanted(async move { transport.locate(&id).await }).await?
+            for membership in &seats.seats[self.key].memberships {
+                let key = membership.source as usize;
+                let source = &seats.sources[key];
+                match unconfirmed.last_mut() {
+                    _ if source.confirmed => {}
+                    // The sources of a matcher stand side by side.
+                    Some((matcher, keys)) if *matcher == source.matcher => keys.push(key),
+                    _ => unconfirmed.push((source.matcher.clone(), vec![key])),
+                }
             }
-        };
-        let selection = selection(matchers.iter());
-        let read = |after| node.read(selection.clone(), after);
-        let after = known.unwrap_or(Position::ZERO);
-        let mut page = read(after).await?;
-        let resumed = if known.is_some() && page.complete { Resumed::Known } else { Resumed::Earliest };
-        self.resumed = Some(resumed);
-        let is_ahead = !page.complete && page.through == after;
-        if is_ahead {
-            // A position that the log has not reached yet: the id is not of this hub's history.
-            page = read(Position::ZERO).await?;
         }
-        let cursor = if is_ahead { Position::ZERO } else { after };
-        let mut seats = self.worker.seats.borrow_mut();
-        count(&seats.stats.replays, 1);
-        let seat = &mut seats.seats[self.key];
-        let told = if resumed == Resumed::Known { Told::Complete } else { Told::Earliest };
-        seat.cursor = cursor;
-        seat.phase = Phase::Replaying(Box::new(Replay::starting_after(cursor, selection, told)));
-        seat.take_page(&page);
+        for (matcher, keys) in unconfirmed {
+            let since = self.worker.node.transport.confirmed(&interest(&matcher)).await?;
+            let mut seats = self.worker.seats.borrow_mut();
+            for key in keys {
+                // The source cannot have gone meanwhile: this seat is a member.
+                let source = &mut seats.sources[key];
+                source.confirm(since.position(source.partition));
+            }
+        }
         Ok(())
     }
 }

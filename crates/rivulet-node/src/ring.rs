@@ -1,4 +1,4 @@
-//! The last frames of one source on one worker: what some subscriber there has still to write.
+//! The last frames of one source on one worker: what some subscriber there has still to write. All of one partition.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -30,6 +30,14 @@ impl Ring {
 
     pub(crate) fn raise_floor(&mut self, floor: Position) {
         self.floor = self.floor.max(floor);
+    }
+
+    /// Forgets what stands up to `through`, and that it ever had it.
+    pub(crate) fn lose(&mut self, through: Position) {
+        while let Some(delivery) = self.frames.pop_front_if(|delivery| delivery.position() <= through) {
+            self.bytes -= delivery.frame.bytes.len();
+        }
+        self.floor = self.floor.max(through);
     }
 
     /// The last position that was pushed, or the floor.

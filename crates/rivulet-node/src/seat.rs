@@ -9,19 +9,19 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
 use bytes::{Buf, Bytes};
-use rivulet_core::{Matcher, Position};
+use rivulet_core::{Cursor, Matcher};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
 
 use crate::{
     CloseReason,
-    config::{WRITE_BYTES_MAX, WRITE_FRAMES_MAX},
+    batch::{Batch, Reach},
+    config::WRITE_FRAMES_MAX,
     delivery::Delivery,
     places::Place,
     replay::Replay,
@@ -58,7 +58,8 @@ pub(crate) struct Seat {
     /// What is left of bytes whose writing has begun.
     pub(crate) partial: Bytes,
     /// Everything up to here has been written, or is in `partial`.
-    pub(crate) cursor: Position,
+    pub(crate) cursor: Cursor,
+    pub(crate) reach: Reach,
     pub(crate) memberships: SmallVec<[Membership; 2]>,
     /// What private updates it may receive.
     pub(crate) grants: Box<[Matcher]>,
@@ -69,30 +70,6 @@ pub(crate) struct Seat {
     pub(crate) ends_at: Tick,
     pub(crate) ends_as: CloseReason,
     pub(crate) _place: Place,
-}
-
-/// Deliveries for one `writev`.
-#[derive(Default)]
-pub(crate) struct Batch<'a> {
-    pub(crate) frames: SmallVec<[&'a Arc<Delivery>; WRITE_FRAMES_MAX]>,
-    bytes: usize,
-    /// The last delivery that was looked at, be it for this subscriber or not.
-    pub(crate) through: Position,
-}
-
-impl<'a> Batch<'a> {
-    pub(crate) fn starting_after(cursor: Position) -> Self {
-        Self { through: cursor, ..Self::default() }
-    }
-
-    pub(crate) fn push(&mut self, delivery: &'a Arc<Delivery>) {
-        self.bytes += delivery.frame.bytes.len();
-        self.frames.push(delivery);
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.frames.len() >= WRITE_FRAMES_MAX || self.bytes >= WRITE_BYTES_MAX
-    }
 }
 
 /// What became of a write.
@@ -121,15 +98,24 @@ impl Seat {
         !delivery.private || rivulet_core::grants::may_receive(&self.grants, &delivery.topics)
     }
 
+    /// Has `bytes` written before everything that has not been begun.
+    pub(crate) fn put_first(&mut self, bytes: Bytes) {
+        if self.partial.is_empty() {
+            self.partial = bytes;
+        } else {
+            self.partial = [&self.partial[..], &bytes].concat().into();
+        }
+    }
+
     /// Writes what is left of earlier bytes and then the batch, and moves the cursor.
     pub(crate) fn write(&mut self, batch: &Batch<'_>, written: &mut Written) -> Wrote {
         let mut slices: SmallVec<[IoSlice<'_>; WRITE_FRAMES_MAX + 1]> = SmallVec::new();
         if !self.partial.is_empty() {
             slices.push(IoSlice::new(&self.partial));
         }
-        slices.extend(batch.frames.iter().map(|delivery| IoSlice::new(&delivery.frame.bytes)));
+        slices.extend(batch.frames().map(|(_, bytes)| IoSlice::new(bytes)));
         if slices.is_empty() {
-            self.cursor = self.cursor.max(batch.through);
+            self.cursor.clone_from(&batch.through);
             return Wrote::All;
         }
         let Some(socket) = self.socket.as_mut() else { return Wrote::Blocked };
@@ -158,12 +144,11 @@ impl Seat {
         }
         let mut left = n - self.partial.len();
         self.partial = Bytes::new();
-        for delivery in &batch.frames {
-            let bytes = &delivery.frame.bytes;
+        for (delivery, bytes) in batch.frames() {
             if left == 0 {
                 return Wrote::Part;
             }
-            self.cursor = delivery.position();
+            self.reach.advance(&mut self.cursor, delivery.partition, delivery.position());
             written.deliveries += 1;
             if left < bytes.len() {
                 self.partial = bytes.slice(left..);
@@ -171,7 +156,7 @@ impl Seat {
             }
             left -= bytes.len();
         }
-        self.cursor = self.cursor.max(batch.through);
+        self.cursor.clone_from(&batch.through);
         Wrote::All
     }
 

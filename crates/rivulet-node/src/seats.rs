@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rivulet_core::{Matcher, Position, Topic};
+use rivulet_core::{Cursor, Matcher, Partition, Partitions, Position, Topic};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
     CloseReason,
+    batch::Reach,
     config::NodeConfig,
+    delivery::Loss,
     dispatch::Passes,
     registry::{PatternId, Registry, shrink},
+    replay::reach,
     seat::{Membership, Phase, Seat},
     source::Source,
     stats::{WorkerStats, count},
@@ -27,13 +30,16 @@ pub(crate) struct Seats {
     pub(crate) seats: Slab<Seat>,
     pub(crate) sources: Slab<Source>,
     pub(crate) by_topic: HashMap<Topic, u32>,
-    pub(crate) by_pattern: HashMap<PatternId, u32>,
-    /// The sources of `by_pattern`, by what subscribers ask for.
-    by_matcher: HashMap<Matcher, u32>,
+    pub(crate) by_pattern: HashMap<(PatternId, Partition), u32>,
+    /// The sources of `by_pattern`, by what subscribers ask for: one per partition, in order.
+    by_matcher: HashMap<Matcher, Box<[u32]>>,
     pub(crate) passes: Passes,
     pub(crate) wheel: Wheel,
-    /// Everything up to here has been delivered to this worker.
-    pub(crate) verified: Position,
+    pub(crate) partitions: Partitions,
+    /// Per partition, everything up to here has been delivered to this worker.
+    verified: Box<[Position]>,
+    /// The least of them.
+    pub(crate) verified_base: Position,
     pub(crate) ring_bytes: usize,
     pub(crate) behind: usize,
     /// Seats that want the next page of the log, with their serials.
@@ -48,6 +54,7 @@ impl Seats {
         registry: Arc<Registry>,
         stats: Arc<WorkerStats>,
     ) -> Self {
+        let partitions = registry.partitions();
         Self {
             worker,
             config,
@@ -60,7 +67,9 @@ impl Seats {
             by_matcher: HashMap::new(),
             passes: Passes::default(),
             wheel: Wheel::new(),
-            verified: Position::ZERO,
+            partitions,
+            verified: partitions.iter().map(|_| Position::ZERO).collect(),
+            verified_base: Position::ZERO,
             ring_bytes: 0,
             behind: 0,
             reads_wanted: Vec::new(),
@@ -73,14 +82,17 @@ impl Seats {
         let key = self.seats.vacant_key();
         let mut memberships = SmallVec::with_capacity(matchers.len());
         for matcher in matchers {
-            let source = self.source(matcher);
-            let joined = &mut self.sources[source as usize];
-            // A matcher that was given twice is one membership.
-            if joined.members.last() != Some(&narrow(key)) {
-                memberships.push(Membership { source, index: joined.join(narrow(key)) });
+            for source in self.sources_of(matcher) {
+                let joined = &mut self.sources[source as usize];
+                // A matcher that was given twice is one membership.
+                if joined.members.last() != Some(&narrow(key)) {
+                    memberships.push(Membership { source, index: joined.join(narrow(key)) });
+                }
             }
         }
         memberships.shrink_to_fit();
+        seat.reach =
+            reach(memberships.iter().map(|m: &Membership| self.sources[m.source as usize].partition));
         seat.memberships = memberships;
         seat.behind = true;
         self.behind += 1;
@@ -88,26 +100,95 @@ impl Seats {
         key
     }
 
-    /// The source of a matcher, made if it is new here.
-    fn source(&mut self, matcher: &Matcher) -> u32 {
-        let known = match matcher {
-            Matcher::Exact(topic) => self.by_topic.get(topic),
-            _ => self.by_matcher.get(matcher),
-        };
-        if let Some(source) = known {
-            return *source;
+    /// The sources of a matcher, made if it is new here: a topic has one, others have one per partition.
+    fn sources_of(&mut self, matcher: &Matcher) -> SmallVec<[u32; 1]> {
+        if let Matcher::Exact(topic) = matcher
+            && let Some(source) = self.by_topic.get(topic)
+        {
+            return SmallVec::from_buf([*source]);
+        }
+        if let Some(sources) = self.by_matcher.get(matcher) {
+            return sources.iter().copied().collect();
         }
         let enrolled = self.registry.enroll(matcher, self.worker);
-        let key = narrow(self.sources.insert(Source::new(matcher.clone(), &enrolled)));
+        let mut keys = SmallVec::with_capacity(enrolled.starts.len());
+        for start in enrolled.starts {
+            let key = narrow(self.sources.insert(Source::new(matcher.clone(), enrolled.pattern, start)));
+            keys.push(key);
+            if let Some(pattern) = enrolled.pattern {
+                self.by_pattern.insert((pattern, start.0), key);
+            }
+        }
         if let Matcher::Exact(topic) = matcher {
-            self.by_topic.insert(topic.clone(), key);
+            self.by_topic.insert(topic.clone(), keys[0]);
         } else {
-            self.by_matcher.insert(matcher.clone(), key);
+            self.by_matcher.insert(matcher.clone(), keys.as_slice().into());
         }
-        if let Some(pattern) = enrolled.pattern {
-            self.by_pattern.insert(pattern, key);
+        keys
+    }
+
+    /// Notes that everything of a partition up to `position` has been delivered.
+    pub(crate) fn verify(&mut self, partition: Partition, position: Position) {
+        let verified = &mut self.verified[partition.index()];
+        *verified = position.max(*verified);
+        self.verified_base = self.verified.iter().copied().min().unwrap_or_default();
+    }
+
+    /// Where a seat stands that has everything its rings ever had: what is delivered from now on is what it lacks.
+    pub(crate) fn level_cursor(&self, key: usize) -> Cursor {
+        let seat = &self.seats[key];
+        let sources = || seat.memberships.iter().map(|m| &self.sources[m.source as usize]);
+        if let Reach::One(partition) = seat.reach {
+            let last = sources().map(|source| source.ring.last()).max().unwrap_or_default();
+            return Cursor::at(last.max(self.verified[partition.index()]));
         }
-        key
+        let mut levels: Box<[Option<Position>]> = self.partitions.iter().map(|_| None).collect();
+        for source in sources() {
+            let verified = self.verified[source.partition.index()];
+            let level = levels[source.partition.index()].get_or_insert(verified);
+            *level = source.ring.last().max(*level);
+        }
+        let mut cursor = Cursor::at(levels.iter().flatten().copied().min().unwrap_or_default());
+        for (partition, level) in self.partitions.iter().zip(levels) {
+            cursor.advance(partition, level.unwrap_or_default());
+        }
+        cursor
+    }
+
+    /// Up to where a seat has to read the log of a partition before its rings go on.
+    pub(crate) fn floor(&self, key: usize, partition: Partition) -> Position {
+        let sources = self.seats[key].memberships.iter().map(|m| &self.sources[m.source as usize]);
+        let here = sources.filter(|source| source.partition == partition);
+        here.map(|source| source.ring.floor()).max().unwrap_or_default()
+    }
+
+    /// Moves the cursor of a seat that has everything up to what has been verified, and answers its id.
+    pub(crate) fn freshen(&mut self, key: usize) -> String {
+        let seat = &mut self.seats[key];
+        seat.cursor.raise(match seat.reach {
+            Reach::One(partition) => self.verified[partition.index()],
+            Reach::Several => self.verified_base,
+        });
+        seat.cursor.id(self.partitions)
+    }
+
+    /// The feed lacks updates: sources that may be concerned forget what they had up to there. A pass shows it to
+    /// their members, and each reads in the log what it really lost.
+    pub(crate) fn lose(&mut self, loss: &Loss) {
+        let of_topics: Vec<u32> = match &loss.topics {
+            Some(topics) => topics.iter().filter_map(|topic| self.by_topic.get(topic).copied()).collect(),
+            None => self.by_topic.values().copied().collect(),
+        };
+        let of_patterns = self.by_matcher.values().map(|keys| keys[loss.partition.index()]);
+        for key in of_patterns.chain(of_topics).collect::<Vec<_>>() {
+            let source = &mut self.sources[key as usize];
+            if source.partition == loss.partition && source.ring.floor() < loss.through {
+                self.ring_bytes -= source.ring.bytes();
+                source.ring.lose(loss.through);
+                self.ring_bytes += source.ring.bytes();
+                self.start_round(key, 0);
+            }
+        }
     }
 
     /// The seat with this key, unless it has been ended and the key given to another.
@@ -155,7 +236,7 @@ impl Seats {
         seat.close(reason);
         if !matches!(seat.phase, Phase::Reserved) {
             count(&self.stats.closed[reason as usize], 1);
-            tracing::debug!(subscriber.id = %seat.id, close.reason = reason.as_str(), position = %seat.cursor, "stream ended");
+            tracing::debug!(subscriber.id = %seat.id, close.reason = reason.as_str(), cursor = %seat.cursor.id(self.partitions), "stream ended");
         }
         if self.seats.is_empty() {
             self.seats.shrink_to_fit();
@@ -182,16 +263,20 @@ impl Seats {
         if source.congested {
             self.passes.congested -= 1;
         }
-        if let Matcher::Exact(topic) = &source.matcher {
-            self.by_topic.remove(topic);
+        // All sources of a matcher have the same members and go together: the first takes the matcher along.
+        let withdrawn = if let Matcher::Exact(topic) = &source.matcher {
+            let known = self.by_topic.remove(topic).is_some();
             shrink(&mut self.by_topic);
+            known
         } else {
-            self.by_matcher.remove(&source.matcher);
-        }
+            self.by_matcher.remove(&source.matcher).is_some()
+        };
         if let Some(pattern) = source.pattern {
-            self.by_pattern.remove(&pattern);
+            self.by_pattern.remove(&(pattern, source.partition));
         }
-        self.registry.withdraw(&source.matcher, self.worker);
+        if withdrawn {
+            self.registry.withdraw(&source.matcher, self.worker);
+        }
         if self.sources.is_empty() {
             self.sources.shrink_to_fit();
         }

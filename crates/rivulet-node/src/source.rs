@@ -1,21 +1,22 @@
-//! A source: one matcher on one worker, with its ring and its members.
+//! A source: one matcher in one partition on one worker, with its ring and its members.
 
-use rivulet_core::{Matcher, Position};
+use rivulet_core::{Matcher, Partition, Position};
 use smallvec::SmallVec;
 
 use crate::{
     config::{RING_BYTES_MAX, RING_LEN_MAX},
-    registry::{Enrolled, PatternId},
+    registry::PatternId,
     ring::Ring,
 };
 
-/// What all subscribers of one matcher share on one worker.
+/// What all subscribers of one matcher share on one worker, of one partition.
 ///
 /// A *pass* brings what was pushed to all members, in slices, round and round: `remaining` members have not been looked
 /// at since the last push.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) matcher: Matcher,
+    pub(crate) partition: Partition,
     pub(crate) pattern: Option<PatternId>,
     pub(crate) ring: Ring,
     /// Keys of seats.
@@ -33,11 +34,13 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(matcher: Matcher, enrolled: &Enrolled) -> Self {
+    /// A source that has what comes after `start`.
+    pub(crate) fn new(matcher: Matcher, pattern: Option<PatternId>, start: (Partition, Position)) -> Self {
         Self {
             matcher,
-            pattern: enrolled.pattern,
-            ring: Ring::starting_after(enrolled.routed),
+            partition: start.0,
+            pattern,
+            ring: Ring::starting_after(start.1),
             members: SmallVec::new(),
             behind: 0,
             remaining: 0,
@@ -125,8 +128,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn source() -> Source {
-        let enrolled = Enrolled { routed: Position::ZERO, pattern: None };
-        Source::new(Matcher::All, &enrolled)
+        Source::new(Matcher::All, None, (Partition::default(), Position::ZERO))
     }
 
     #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! What is due on a worker: ends of life, stalled writes, heartbeats.
 
 use bytes::Bytes;
-use rivulet_core::{Frame, Position};
+use rivulet_core::Frame;
 
 use crate::{
     CloseReason,
@@ -56,22 +56,17 @@ impl Seats {
         // During a pass there may be frames that this seat has not been offered: a cursor must never overtake them.
         let serial = self.seats[key].serial;
         self.serve(key);
-        let verified = self.verified;
         let Some(seat) = self.get(key, serial) else { return };
         if !seat.partial.is_empty() || seat.last_write == now {
             return;
         }
-        seat.partial = match &seat.phase {
-            Phase::Live if !seat.behind => match verified.max(seat.cursor) {
-                Position::ZERO => Bytes::from_static(COMMENT),
-                position => Frame::cursor_heartbeat(position),
-            },
+        let beat = match &seat.phase {
+            Phase::Live if !seat.behind => Frame::cursor_heartbeat(&self.freshen(key)),
             // It waits for the log: proxies must not take it for dead meanwhile.
-            Phase::Replaying(replay) if replay.reading && replay.pending.is_empty() => {
-                Bytes::from_static(COMMENT)
-            }
+            Phase::Replaying(replay) if replay.waits() => Bytes::from_static(COMMENT),
             _ => return,
         };
+        self.seats[key].partial = beat;
         self.serve(key);
     }
 }
@@ -81,7 +76,7 @@ const COMMENT: &[u8] = b":\n";
 
 #[cfg(test)]
 mod tests {
-    use rivulet_core::{Matcher, Topic, Update};
+    use rivulet_core::{Matcher, Partition, Partitions, Position, Topic, Update};
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpStream},
@@ -123,9 +118,13 @@ mod tests {
                     event_type: None,
                     retry_ms: None,
                 };
-                let appended = Appended { position: Position::from_micros(u64::MAX >> 12), update };
-                seats.deliver(&Delivery::new(&appended, Default::default()));
-                seats.verified = appended.position.next();
+                let appended = Appended {
+                    partition: Partition::default(),
+                    position: Position::from_micros(u64::MAX >> 12),
+                    update,
+                };
+                seats.deliver(&Delivery::new(Partitions::ONE, &appended, Default::default()));
+                seats.verify(appended.partition, appended.position.next());
                 let heartbeat_due = ticks(NodeConfig::default().heartbeat.unwrap()) + ticks(TICK * 2);
                 seats.advance_time(heartbeat_due);
                 seats.advance_time(2 * heartbeat_due);

@@ -9,19 +9,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use rivulet_core::Position;
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior},
 };
 
 use crate::{
-    CloseReason, Page, Selection,
+    CloseReason,
     config::{INTAKE_LEN_MAX, READ_PAUSE},
     delivery::Input,
     node::NodeShared,
+    pages::{Ask, SharedPage},
     ready::ReadyList,
-    replay::Told,
     reservation::Reservation,
     seat::{Phase, Seat},
     seats::Seats,
@@ -99,7 +98,9 @@ impl WorkerShared {
         let seat = &mut seats.seats[key];
         let serial = seat.serial;
         seat.socket = Some(socket);
-        seat.partial = head;
+        // What the subscriber is told first, if anything, stands there already.
+        let told = std::mem::replace(&mut seat.partial, head);
+        seat.put_first(told);
         seat.last_write = now;
         count(&seats.stats.opened, 1);
         tracing::debug!(subscriber.id = %seats.seats[key].id, "stream opened");
@@ -125,13 +126,11 @@ impl WorkerShared {
         let wanted = std::mem::take(&mut self.seats.borrow_mut().reads_wanted);
         for (key, serial) in wanted {
             let mut seats = self.seats.borrow_mut();
-            let Some(Phase::Replaying(replay)) = seats.get(key, serial).map(|seat| &mut seat.phase) else {
-                continue;
-            };
-            replay.reading = true;
-            let (selection, after) = (replay.selection.clone(), replay.through);
+            let Some(seat) = seats.get(key, serial) else { continue };
+            let Phase::Replaying(replay) = &seat.phase else { continue };
+            let ask = replay.ask(&seat.cursor);
             drop(seats);
-            tokio::task::spawn_local(self.clone().read_for(key, serial, selection, after));
+            tokio::task::spawn_local(self.clone().read_for(key, serial, ask));
         }
         if !self.seats.borrow().passes.unfinished.is_empty() {
             self.ready.wake_task();
@@ -140,16 +139,16 @@ impl WorkerShared {
 
     /// Reads the next page for a seat. Its stream stays open while the log cannot be read: it is tried again until the
     /// seat is gone, and every seat has an end.
-    async fn read_for(self: Rc<Self>, key: usize, serial: u32, selection: Selection, after: Position) {
+    async fn read_for(self: Rc<Self>, key: usize, serial: u32, ask: Ask) {
         let [mut pause, pause_max] = READ_PAUSE;
         loop {
-            match self.node.read(selection.clone(), after).await {
+            match self.node.pages.read(ask.clone()).await {
                 Ok(page) => {
-                    if !page.more && page.through <= after {
+                    if !page.more && page.through <= ask.after && page.through < ask.floor {
                         // The log's clock stands behind what the rings have seen: asking at once would not move it.
                         tokio::time::sleep(pause).await;
                     }
-                    return self.take_page(key, serial, &page);
+                    return self.take_page(key, serial, page);
                 }
                 Err(error) if self.seats.borrow_mut().get(key, serial).is_some() => {
                     tracing::debug!(%error, "the log could not be read for a replay; trying again");
@@ -161,33 +160,14 @@ impl WorkerShared {
         }
     }
 
-    fn take_page(self: &Rc<Self>, key: usize, serial: u32, page: &Page) {
+    fn take_page(self: &Rc<Self>, key: usize, serial: u32, page: Arc<SharedPage>) {
         let mut seats = self.seats.borrow_mut();
+        let partitions = seats.partitions;
         let Some(seat) = seats.get(key, serial) else { return };
-        if seat.take_page(page) {
-            seats.serve(key);
-        } else {
-            let (id, position) = (seat.id, seat.cursor);
-            tracing::info!(subscriber.id = %id, %position, "a stream ends because updates that it had still to read have been discarded");
-            seats.end(key, CloseReason::ReplayFailed);
-        }
+        seat.take_page(page, partitions);
+        seats.serve(key);
         drop(seats);
         self.start_reads();
-    }
-}
-
-impl Seat {
-    /// Takes what this subscriber may have of a page. Answers `false` if something has been discarded that it was
-    /// promised: a live stream has no header left in which to say so.
-    pub(crate) fn take_page(&mut self, page: &Page) -> bool {
-        let Phase::Replaying(replay) = &mut self.phase else { return true };
-        if !page.complete && replay.told == Told::Complete {
-            return false;
-        }
-        replay.take_page(page, |entry| {
-            !entry.update.private || rivulet_core::grants::may_receive(&self.grants, &entry.update.topics)
-        });
-        true
     }
 }
 
@@ -245,7 +225,8 @@ impl WorkerShared {
         for input in intake.inputs.drain(..) {
             match input {
                 Input::Deliver(delivery) => seats.deliver(&delivery),
-                Input::Verified(position) => seats.verified = seats.verified.max(position),
+                Input::Verified(partition, position) => seats.verify(partition, position),
+                Input::Lost(loss) => seats.lose(&loss),
                 Input::Close => seats.end_all(CloseReason::NodeShutdown),
             }
         }

@@ -1,21 +1,31 @@
-//! The contract of transports, on the memory transport.
+//! The contract of transports, on the memory transport, with one partition and with several.
 
+use rivulet_core::Partitions;
 use rivulet_node::{
     MemoryTransport, Retention,
     contract::{Hub, Kept, Member},
 };
 
-struct Memory;
+struct Memory {
+    partitions: u16,
+}
 
 #[async_trait::async_trait]
 impl Hub for Memory {
     async fn start(&self, kept: Kept) -> Vec<Member> {
         let retention = Retention { age: kept.age, count: kept.count, ..Retention::default() };
-        let (transport, feed) = MemoryTransport::start(retention);
+        let partitions = Partitions::new(self.partitions).expect("a small count");
+        let (transport, feed) = MemoryTransport::partitioned(retention, partitions);
         vec![Member { transport, feed }]
     }
 
     async fn break_feeds(&self) {}
 }
 
-rivulet_node::contract_tests!(Memory);
+mod one_partition {
+    rivulet_node::contract_tests!(crate::Memory { partitions: 1 });
+}
+
+mod eight_partitions {
+    rivulet_node::contract_tests!(crate::Memory { partitions: 8 });
+}

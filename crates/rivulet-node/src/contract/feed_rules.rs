@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Hub, Kept,
-    probe::{append, data, interest, topics},
+    probe::{append, data, interest, partition, read, topics},
 };
 use crate::{FeedEvent, Interest, Transport, transport::FEED_LEN_MAX};
 
@@ -33,7 +33,8 @@ pub async fn the_feed_has_every_update_once_and_in_order(hub: &impl Hub) {
     append_concurrently(transports, "a", 50).await;
     for (member, since) in members.iter_mut().zip(since) {
         let fed: Vec<_> = member.updates("a", 400).await.iter().map(|update| update.position).collect();
-        let log = member.transport.read(&topics(&["a"]), since, 1000).await.expect("a read must work");
+        let since = since.position(partition(&member.transport, "a"));
+        let log = read(&member.transport, &topics(&["a"]), since, 1000).await;
         assert_eq!(fed, log.entries.iter().map(|entry| entry.position).collect::<Vec<_>>());
     }
 }
@@ -45,7 +46,7 @@ pub async fn what_follows_a_confirmation_arrives(hub: &impl Hub) {
     for round in 0..20 {
         let name: &'static str = ["a", "b", "c", "d", "e"][round % 5];
         let busy = tokio::spawn(append_concurrently(vec![publisher.clone()], name, 20));
-        let since = members[0].subscribe(&interest(name)).await;
+        let since = members[0].subscribe(&interest(name)).await.position(partition(&publisher, name));
         let position = append(&publisher, &[name], &format!("marker {round}")).await;
         assert!(position > since, "{position} was appended after the confirmation of {since}");
         loop {
@@ -84,6 +85,64 @@ pub async fn who_wants_all_gets_all(hub: &impl Hub) {
     assert_eq!(fed, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
+/// The interest in all is confirmed for every partition: what is appended to any of them from then on arrives.
+pub async fn who_wants_all_is_told_where_each_partition_begins(hub: &impl Hub) {
+    let mut members = hub.start(Kept::ALL).await;
+    let publisher = members.last().expect("a hub has a node").transport.clone();
+    let names: Vec<String> = (0..40).map(|n| format!("topic-{n}")).collect();
+    for name in &names {
+        append(&publisher, &[name], "before").await;
+    }
+    let since = members[0].subscribe(&Interest::All).await;
+    let mut expected = Vec::new();
+    for name in &names {
+        let position = append(&publisher, &[name], "after").await;
+        let partition = partition(&publisher, name);
+        assert!(position > since.position(partition), "{name} was appended after the confirmation");
+        expected.push((partition, position));
+    }
+    while !expected.is_empty() {
+        if let FeedEvent::Update(appended) = members[0].event().await {
+            expected.retain(|place| *place != (appended.partition, appended.position));
+        }
+    }
+}
+
+/// An update whose topics stand in two partitions stands in both, and is in the feed of who wants all from both.
+pub async fn an_update_of_two_partitions_stands_in_both(hub: &impl Hub) {
+    let mut members = hub.start(Kept::ALL).await;
+    let transport = members.last().expect("a hub has a node").transport.clone();
+    let home = partition(&transport, "a");
+    let names = (0..1000).map(|n| format!("b{n}"));
+    let Some(other) = names.into_iter().find(|name| partition(&transport, name) != home) else {
+        assert_eq!(transport.partitions().count(), 1, "topics are spread");
+        return;
+    };
+    let starts = [append(&transport, &["a"], "start").await, append(&transport, &[&other], "start").await];
+    members[0].subscribe(&Interest::All).await;
+    let position = append(&transport, &["a", &other, "a"], "both").await;
+    for (name, start) in ["a", &other].into_iter().zip(starts) {
+        for member in &members {
+            let page = read(&member.transport, &topics(&[name]), start, 10).await;
+            assert_eq!(page.entries.len(), 1, "{name}");
+            assert_eq!((data(&page.entries[0]), page.entries[0].update.topics.len()), ("both".to_owned(), 3));
+            assert!(
+                name != "a" || page.entries[0].position == position,
+                "the answer is the canonical topic's"
+            );
+        }
+    }
+    let mut copies = vec![home, partition(&transport, &other)];
+    while !copies.is_empty() {
+        if let FeedEvent::Update(appended) = members[0].event().await
+            && data(&appended) == "both"
+        {
+            let at = copies.iter().position(|copy| *copy == appended.partition);
+            copies.swap_remove(at.expect("each copy comes once"));
+        }
+    }
+}
+
 /// One of two holders may go.
 pub async fn an_interest_lasts_until_its_last_holder_releases_it(hub: &impl Hub) {
     let mut members = hub.start(Kept::ALL).await;
@@ -109,8 +168,10 @@ pub async fn verified_positions_never_overtake_updates(hub: &impl Hub) {
     members[0].updates("a", 800).await;
     appending.await.expect("an append does not panic");
     let last = append(&publisher, &["unwanted"], "").await;
+    let home = partition(&publisher, "unwanted");
     loop {
-        if let FeedEvent::Verified(position) = members[0].event().await
+        if let FeedEvent::Verified(partition, position) = members[0].event().await
+            && partition == home
             && position >= last
         {
             break;
@@ -121,7 +182,7 @@ pub async fn verified_positions_never_overtake_updates(hub: &impl Hub) {
 /// A node that takes nothing from its feed for a while finds everything there, in order.
 pub async fn a_feed_that_is_not_taken_loses_nothing(hub: &impl Hub) {
     let mut members = hub.start(Kept::ALL).await;
-    let since = members[0].subscribe(&interest("a")).await;
+    let since = members[0].subscribe(&interest("a")).await.position(partition(&members[0].transport, "a"));
     let each = FEED_LEN_MAX * 4 / 64;
     let transports = vec![members[0].transport.clone(); 64];
     append_concurrently(transports, "a", each).await;

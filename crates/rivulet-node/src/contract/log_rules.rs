@@ -7,18 +7,20 @@ use rivulet_core::{Matcher, Position, Update};
 use super::{
     Hub, Kept,
     probe::{
-        all_data, append, append_update, data, eventually, id, matching, read, read_all, topics, update,
+        all_data, append, append_update, data, eventually, id, matching, neighbours, partition, read,
+        read_all, read_within, topics, update,
     },
 };
-use crate::Selection;
+use crate::{PageLimits, Selection};
 
 /// Of two appends, the one acknowledged before the other was begun has the lower position, also across nodes.
 pub async fn positions_increase_in_the_order_of_acknowledgement(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
+    let names = neighbours(&members[0].transport, ["a", "b"]);
     let mut last = Position::ZERO;
     for n in 0..200 {
         let member = &members[n % members.len()];
-        let position = append(&member.transport, &[["a", "b"][n / 2 % 2]], "").await;
+        let position = append(&member.transport, &[&names[n / 2 % 2]], "").await;
         assert!(position > last, "{position} after {last}");
         last = position;
     }
@@ -47,7 +49,7 @@ pub async fn concurrent_appends_all_get_positions_of_their_own(hub: &impl Hub) {
 /// An append that returned `Ok` can be read back on every node, with everything that it carried.
 pub async fn what_was_appended_is_read_back_on_every_node(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
-    let start = append(&members[0].transport, &["start"], "").await;
+    let start = append(&members[0].transport, &["a"], "start").await;
     let update =
         Update { private: true, id: Some(id("x")), retry_ms: Some(7), ..update(&["a"], "one\r\ntwo") };
     let position = append_update(&members[0].transport, update.clone()).await;
@@ -56,7 +58,7 @@ pub async fn what_was_appended_is_read_back_on_every_node(hub: &impl Hub) {
             let page = read(&member.transport, &selection, start, 10).await;
             assert_eq!(page.entries.len(), 1);
             assert_eq!((page.entries[0].position, &page.entries[0].update), (position, &update));
-            assert!(page.complete && !page.more);
+            assert!(page.gap.is_none() && !page.more);
         }
     }
 }
@@ -65,23 +67,25 @@ pub async fn what_was_appended_is_read_back_on_every_node(hub: &impl Hub) {
 pub async fn an_update_of_several_topics_is_read_once(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members[0].transport;
-    let start = append(transport, &["start"], "").await;
-    append(transport, &["a", "b", "a"], "1").await;
-    append(transport, &["b", "c"], "2").await;
-    append(transport, &["d"], "3").await;
-    for selection in [topics(&["a", "b", "c", "a"]), matching(&["a", "b", "c", "a"])] {
+    let [a, b, c, d] = &neighbours(transport, ["a", "b", "c", "d"]);
+    let start = append(transport, &[a], "start").await;
+    append(transport, &[a, b, a], "1").await;
+    append(transport, &[b, c], "2").await;
+    append(transport, &[d], "3").await;
+    for selection in [topics(&[a, b, c, a]), matching(&[a, b, c, a])] {
         assert_eq!(all_data(&read(transport, &selection, start, 10).await), ["1", "2"], "{selection:?}");
     }
-    assert_eq!(all_data(&read(transport, &topics(&["c"]), start, 10).await), ["2"]);
+    assert_eq!(all_data(&read(transport, &topics(&[c]), start, 10).await), ["2"]);
 }
 
 /// Pages of any length lead through the log of many topics, each update once, by one position.
 pub async fn pages_end_where_they_say_and_lead_to_the_next(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members[0].transport;
-    let names: Vec<String> = (0..10).map(|n| format!("topic-{n}")).collect();
+    let names = ["a", "topic-0", "topic-1", "topic-2", "topic-3", "topic-4", "topic-5", "topic-6", "topic-7"];
+    let names = neighbours(transport, names);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let start = append(transport, &["start"], "").await;
+    let start = append(transport, &["a"], "start").await;
     for n in 0..120_usize {
         // Some topics are busy, some quiet.
         append(transport, &[names[(n * n) % 7]], &n.to_string()).await;
@@ -99,13 +103,43 @@ pub async fn pages_end_where_they_say_and_lead_to_the_next(hub: &impl Hub) {
     }
 }
 
+/// A page has an entry, if there is one, and no further one once its contents have the asked size.
+pub async fn pages_are_bounded_in_bytes(hub: &impl Hub) {
+    let members = hub.start(Kept::ALL).await;
+    let transport = &members[0].transport;
+    let start = append(transport, &["a"], "start").await;
+    let lens = [1000, 1000, 1000, 5000, 0, 0, 2500, 1, 1000];
+    for len in lens {
+        append(transport, &["a"], &"x".repeat(len)).await;
+    }
+    for selection in [topics(&["a"]), matching(&["a"])] {
+        for bytes in [1, 1500, 2500, 6000] {
+            let (mut after, mut read) = (start, Vec::new());
+            loop {
+                let page = read_within(transport, &selection, after, PageLimits { len: 100, bytes }).await;
+                let lens: Vec<_> = page.entries.iter().map(|entry| entry.update.data.len()).collect();
+                let before_last: usize = lens.iter().rev().skip(1).sum();
+                assert!(before_last < bytes, "{lens:?} within {bytes}");
+                assert!(!lens.is_empty() || !page.more, "a page that is not the last one has an entry");
+                read.extend(lens);
+                after = page.through;
+                if !page.more {
+                    break;
+                }
+            }
+            assert_eq!(read, lens, "in pages of {bytes} bytes");
+        }
+    }
+}
+
 /// A selection by matchers reads what any of them matches, and nothing else.
 pub async fn matchers_read_what_they_select(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members[0].transport;
-    let start = append(transport, &["start"], "").await;
+    let names = neighbours(transport, ["a", "books/1", "books/2", "films/1"]);
+    let start = append(transport, &["a"], "start").await;
     for n in 0..60 {
-        append(transport, &[["books/1", "books/2", "films/1"][n % 3]], &n.to_string()).await;
+        append(transport, &[&names[1 + n % 3]], &n.to_string()).await;
     }
     let matcher = Matcher::selector("books/{id}").expect("a valid selector");
     let read = read_all(transport, &Selection::Matching(Arc::new([matcher])), start, 9).await;
@@ -118,9 +152,10 @@ pub async fn an_id_leads_to_its_earliest_update(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let with_id = |name: &str| Update { id: Some(id("x")), ..update(&[name], "") };
     let first = append_update(&members[0].transport, with_id("a")).await;
+    let home = partition(&members[0].transport, "a");
     append_update(&members[0].transport, with_id("b")).await;
     for member in &members {
-        assert_eq!(member.transport.locate(&id("x")).await.expect("a read must work"), Some(first));
+        assert_eq!(member.transport.locate(&id("x")).await.expect("a read must work"), Some((home, first)));
         assert_eq!(member.transport.locate(&id("y")).await.expect("a read must work"), None);
     }
 }

@@ -1,21 +1,36 @@
 //! What the rules use to look at a transport: updates that are easy to make, and a feed that is read with a deadline.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use rivulet_core::{EventId, Matcher, Position, Topic, Update};
+use rivulet_core::{Cursor, EventId, Matcher, Partition, Position, Topic, Update};
 
 use super::Member;
-use crate::{Appended, FeedEvent, Interest, Page, Selection, Transport};
+use crate::{Appended, FeedEvent, Interest, Page, PageLimits, Selection, Transport};
 
 /// How long a rule waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) fn topic(name: &str) -> Topic {
     Topic::parse(name).expect("the rules' topics are valid")
+}
+
+/// Where a topic stands.
+pub(super) fn partition(transport: &Arc<dyn Transport>, name: &str) -> Partition {
+    transport.partitions().of(&topic(name))
+}
+
+/// Topics that begin with these names and stand in one partition, that of the first: their positions can be compared.
+pub(super) fn neighbours<const N: usize>(transport: &Arc<dyn Transport>, names: [&str; N]) -> [String; N] {
+    let home = partition(transport, names[0]);
+    names.map(|name| {
+        let spellings = std::iter::once(name.to_owned()).chain((0..).map(|n| format!("{name}~{n}")));
+        spellings.into_iter().find(|name| partition(transport, name) == home).expect("there are enough names")
+    })
 }
 
 pub(super) fn interest(name: &str) -> Interest {
@@ -61,7 +76,7 @@ pub(super) async fn append(transport: &Arc<dyn Transport>, names: &[&str], data:
 pub(super) async fn append_update(transport: &Arc<dyn Transport>, update: Update) -> Position {
     let appended = async {
         loop {
-            match transport.append(update.clone()).await {
+            match transport.append(update.clone(), None).await {
                 Ok(position) => break position,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -70,15 +85,30 @@ pub(super) async fn append_update(transport: &Arc<dyn Transport>, update: Update
     tokio::time::timeout(PATIENCE, appended).await.expect("an append must work in the end")
 }
 
+/// Reads the partition of the topic `a`, or of the topic that is selected.
 pub(super) async fn read(
     transport: &Arc<dyn Transport>,
     selection: &Selection,
     after: Position,
     len_max: usize,
 ) -> Page {
-    let page = transport.read(selection, after, len_max).await.expect("a read must work");
-    assert!(page.entries.len() <= len_max, "a page has at most the asked length");
+    read_within(transport, selection, after, PageLimits { len: len_max, bytes: usize::MAX }).await
+}
+
+pub(super) async fn read_within(
+    transport: &Arc<dyn Transport>,
+    selection: &Selection,
+    after: Position,
+    limits: PageLimits,
+) -> Page {
+    let partition = home(transport, selection);
+    let page = transport.read(partition, selection, after, limits).await.expect("a read must work");
+    assert!(page.entries.len() <= limits.len, "a page has at most the asked length");
     assert!(page.through >= after, "a page never goes back");
+    assert!(
+        page.entries.iter().all(|entry| entry.partition == partition),
+        "entries stand where they are read"
+    );
     let mut last = after;
     for entry in &page.entries {
         assert!(
@@ -88,6 +118,18 @@ pub(super) async fn read(
         last = entry.position;
     }
     page
+}
+
+/// The partition of what is selected, by its first topic.
+fn home(transport: &Arc<dyn Transport>, selection: &Selection) -> Partition {
+    let first = match selection {
+        Selection::Topics(topics) => topics.first(),
+        Selection::Matching(matchers) => matchers.iter().find_map(|matcher| match matcher {
+            Matcher::Exact(topic) => Some(topic),
+            _ => None,
+        }),
+    };
+    first.map_or_else(|| partition(transport, "a"), |topic| transport.partitions().of(topic))
 }
 
 /// Reads to the end of the log, in pages.
@@ -100,7 +142,7 @@ pub(super) async fn read_all(
     let mut entries = Vec::new();
     loop {
         let page = read(transport, selection, after, len_max).await;
-        assert!(page.complete, "nothing was discarded after {after}");
+        assert_eq!(page.gap, None, "nothing was discarded after {after}");
         assert!(page.through > after || !page.more, "a page that is not the last one gets on");
         after = page.through;
         entries.extend(page.entries);
@@ -122,7 +164,7 @@ pub(super) async fn eventually<F: Future<Output = bool>>(what: &str, condition: 
 
 impl Member {
     /// Retains an interest and waits for its confirmation.
-    pub(super) async fn subscribe(&self, interest: &Interest) -> Position {
+    pub(super) async fn subscribe(&self, interest: &Interest) -> Cursor {
         self.transport.retain(interest);
         self.transport.confirmed(interest).await.expect("an interest must be confirmed")
     }
@@ -133,26 +175,31 @@ impl Member {
         event.expect("an event must come").expect("the feed must not end")
     }
 
-    /// The next updates that touch a topic, in the feed's order, which is checked for all events on the way.
+    /// The next updates of a topic, in the feed's order, which is checked for all events on the way.
     pub(super) async fn updates(&mut self, name: &str, len: usize) -> Vec<Arc<Appended>> {
-        let topic = topic(name);
+        let (topic, home) = (topic(name), partition(&self.transport, name));
         let mut updates = Vec::with_capacity(len);
-        let mut last = Position::ZERO;
+        let mut lasts: HashMap<Partition, Position> = HashMap::new();
         // Ticks keep events coming while an update is missing: so all of this has a deadline too.
         let deadline = Instant::now() + PATIENCE * 2;
         while updates.len() < len {
             assert!(Instant::now() < deadline, "{} of {len} updates of {name} came", updates.len());
             match self.event().await {
-                FeedEvent::Verified(position) => {
-                    assert!(position >= last, "verified {position} after {last}");
-                    last = position;
+                FeedEvent::Verified(partition, position) => {
+                    let last = lasts.entry(partition).or_default();
+                    assert!(position >= *last, "verified {position} after {last}");
+                    *last = position;
                 }
                 FeedEvent::Update(appended) => {
-                    assert!(appended.position > last, "{} after {last}", appended.position);
-                    last = appended.position;
-                    if appended.update.topics.contains(&topic) {
+                    let last = lasts.entry(appended.partition).or_default();
+                    assert!(appended.position > *last, "{} after {last}", appended.position);
+                    *last = appended.position;
+                    if appended.partition == home && appended.update.topics.contains(&topic) {
                         updates.push(appended);
                     }
+                }
+                FeedEvent::Lost { partition, through, .. } => {
+                    panic!("nothing was lost, but the feed says so for {partition} up to {through}")
                 }
             }
         }

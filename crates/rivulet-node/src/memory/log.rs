@@ -1,15 +1,15 @@
-//! The log of the memory transport: what it keeps, for how long, and what it still knows about what it discarded.
+//! The log of one partition of the memory transport: what it keeps, for how long, and what it still knows about what it discarded.
 //!
 //! It knows no clock and no task: the time comes in with each call, so that its rules can be tested without waiting.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
-use rivulet_core::{EventId, Position, Topic, Update};
+use rivulet_core::{EventId, Partition, Partitions, Position, Topic, Update};
 use smallvec::SmallVec;
 
-use super::Retention;
-use crate::{Appended, Page, Selection};
+use super::{Retention, missing::Missing};
+use crate::{Appended, Page, PageLimits, Selection};
 
 /// What an update costs beside its data and topics: the shared value, its place in the index and in a topic's log.
 const ENTRY_LEN: usize = 256;
@@ -33,6 +33,11 @@ impl TopicLog {
         self.entries.get(at)
     }
 
+    /// What this log lost stands before this position.
+    fn oldest(&self, clock: Position) -> Position {
+        self.entries.front().map_or(clock.max(self.discarded.next()), |first| first.position)
+    }
+
     fn holds(&self, position: Position) -> bool {
         self.entries.front().is_some_and(|first| first.position <= position)
     }
@@ -46,6 +51,8 @@ struct IndexEntry {
 /// See the module.
 pub(super) struct Log {
     retention: Retention,
+    partitions: Partitions,
+    partition: Partition,
     birth: Position,
     clock: Position,
     topics: HashMap<Topic, TopicLog>,
@@ -59,9 +66,16 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(retention: Retention, now: Position) -> Self {
+    pub(super) fn new(
+        retention: Retention,
+        partitions: Partitions,
+        partition: Partition,
+        now: Position,
+    ) -> Self {
         Self {
             retention,
+            partitions,
+            partition,
             birth: now,
             clock: now,
             topics: HashMap::new(),
@@ -87,13 +101,14 @@ impl Log {
     pub(super) fn append(&mut self, now: Position, update: Update) -> Arc<Appended> {
         self.clock = self.clock.next().max(now);
         let position = self.clock;
-        let appended = Arc::new(Appended { position, update });
+        let appended = Arc::new(Appended { partition: self.partition, position, update });
         let update = &appended.update;
         self.bytes += entry_len(update);
         if let Some(id) = &update.id {
             self.ids.entry(id.clone()).or_default().push(position);
         }
-        let topics: SmallVec<[Topic; 1]> = distinct(&update.topics);
+        let mut topics: SmallVec<[Topic; 1]> = distinct(&update.topics);
+        topics.retain(|topic| self.partitions.of(topic) == self.partition);
         let forgotten = self.forgotten;
         for topic in &topics {
             // A topic that is not here may have been forgotten with all its updates: it is not new for certain.
@@ -180,65 +195,98 @@ impl Log {
         self.ids.get(id)?.first().copied()
     }
 
-    pub(super) fn read(&self, selection: &Selection, after: Position, len_max: usize) -> Page {
-        let len_max = len_max.max(1);
-        let mut page = match selection {
-            Selection::Topics(topics) => self.read_topics(topics, after, len_max),
-            Selection::Matching(matchers) => self.scan(after, len_max, |topics| {
-                matchers.iter().any(|matcher| topics.iter().any(|topic| matcher.matches(topic)))
-            }),
-        };
-        page.complete &= (self.birth..=self.clock).contains(&after);
-        page
+    pub(super) fn read(&self, selection: &Selection, after: Position, limits: PageLimits) -> Page {
+        match selection {
+            Selection::Topics(topics) => self.read_topics(topics, after, limits),
+            Selection::Matching(matchers) => {
+                self.scan(after, limits, |topic| matchers.iter().any(|matcher| matcher.matches(topic)))
+            }
+        }
     }
 
-    fn read_topics(&self, topics: &[Topic], after: Position, len_max: usize) -> Page {
+    fn read_topics(&self, topics: &[Topic], after: Position, limits: PageLimits) -> Page {
         let mut entries = Vec::new();
-        let mut complete = true;
-        for topic in topics.iter().collect::<HashSet<_>>() {
+        let mut missing = self.missing_from_before(after);
+        let here = topics.iter().filter(|topic| self.partitions.of(topic) == self.partition);
+        for topic in here.collect::<HashSet<_>>() {
             let Some(log) = self.topics.get(topic) else {
-                complete &= self.forgotten <= after;
+                if self.forgotten > after {
+                    missing.topic(topic, self.clock.max(self.forgotten.next()));
+                }
                 continue;
             };
-            complete &= log.discarded <= after;
+            if log.discarded > after {
+                missing.topic(topic, log.oldest(self.clock));
+            }
             let start = log.entries.partition_point(|entry| entry.position <= after);
-            entries.extend(log.entries.range(start..).take(len_max + 1).cloned());
+            entries.extend(log.entries.range(start..).take(limits.len.max(1) + 1).cloned());
         }
         entries.sort_unstable_by_key(|entry| entry.position);
         entries.dedup_by_key(|entry| entry.position);
-        let more = entries.len() > len_max;
-        entries.truncate(len_max);
-        let through = match entries.last() {
-            Some(last) if more => last.position,
-            _ => self.clock.max(after),
-        };
-        Page { entries, through, more, complete }
+        let mut page = self.page_to_the_end(after);
+        let mut bytes = 0;
+        for entry in entries {
+            if is_full(&page, bytes, limits) {
+                page.more = true;
+                page.through = page.entries.last().map_or(after, |last| last.position);
+                break;
+            }
+            bytes += entry.update.data.len();
+            page.entries.push(entry);
+        }
+        page.gap = missing.into_gap();
+        page
     }
 
-    /// Reads through the index: the first updates after a position that `selects` takes by their topics.
-    pub(super) fn scan(&self, after: Position, len_max: usize, selects: impl Fn(&[Topic]) -> bool) -> Page {
+    /// Reads through the index: the first updates after a position of which `selects` takes a topic.
+    pub(super) fn scan(&self, after: Position, limits: PageLimits, selects: impl Fn(&Topic) -> bool) -> Page {
         let start = self.index.partition_point(|entry| entry.position <= after);
-        let mut page = Page {
-            entries: Vec::new(),
-            through: self.clock.max(after),
-            more: false,
-            complete: self.forgotten <= after,
-        };
-        let mut through = after;
+        let mut page = self.page_to_the_end(after);
+        let mut missing = self.missing_from_before(after);
+        if self.forgotten > after {
+            let first = self.index.front().map(|first| first.position);
+            missing.everything(first.unwrap_or_else(|| self.clock.max(self.forgotten.next())));
+        }
+        let (mut through, mut bytes) = (after, 0);
         for (scanned, entry) in self.index.range(start..).enumerate() {
-            if page.entries.len() == len_max || scanned == SCAN_LEN_MAX {
+            if is_full(&page, bytes, limits) || scanned == SCAN_LEN_MAX {
                 (page.through, page.more) = (through, true);
                 break;
             }
             through = entry.position;
-            if selects(&entry.topics) {
-                match self.find(entry) {
-                    Some(appended) => page.entries.push(appended),
-                    None => page.complete = false,
+            let mut selected = entry.topics.iter().filter(|topic| selects(topic)).peekable();
+            if selected.peek().is_none() {
+                continue;
+            }
+            match self.find(entry) {
+                Some(appended) => {
+                    bytes += appended.update.data.len();
+                    page.entries.push(appended);
                 }
+                None => selected.for_each(|topic| missing.topic(topic, self.oldest(topic))),
             }
         }
+        page.gap = missing.into_gap();
         page
+    }
+
+    /// A page without entries that reaches to the end.
+    fn page_to_the_end(&self, after: Position) -> Page {
+        let (entries, through) = (Vec::new(), self.clock.max(after));
+        Page { entries, through, more: false, clock: self.clock, gap: None }
+    }
+
+    /// What was before the log's birth is not known: anything may be missing.
+    fn missing_from_before(&self, after: Position) -> Missing {
+        let mut missing = Missing::default();
+        if after < self.birth {
+            missing.everything(self.birth);
+        }
+        missing
+    }
+
+    fn oldest(&self, topic: &Topic) -> Position {
+        self.topics.get(topic).map_or(self.clock, |log| log.oldest(self.clock))
     }
 
     fn find(&self, entry: &IndexEntry) -> Option<Arc<Appended>> {
@@ -250,6 +298,10 @@ impl Log {
     fn sizes(&self) -> [usize; 4] {
         [self.topics.len(), self.index.len(), self.ids.len(), self.bytes]
     }
+}
+
+fn is_full(page: &Page, bytes: usize, limits: PageLimits) -> bool {
+    !page.entries.is_empty() && (page.entries.len() >= limits.len || bytes >= limits.bytes)
 }
 
 fn distinct(topics: &[Topic]) -> SmallVec<[Topic; 1]> {

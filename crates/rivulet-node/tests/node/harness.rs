@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use rivulet_core::{Grants, LastEventId, Matcher, Topic, Update};
+use rivulet_core::{Grants, LastEventId, Matcher, Partitions, Topic, Update, frame::GAP_EVENT};
 use rivulet_node::{
-    MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError, SubscribeRequest,
-    Worker,
+    Feed, MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError,
+    SubscribeRequest, Transport, Worker,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 
@@ -29,23 +29,30 @@ pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
 
 impl Hub {
     pub(crate) fn start(config: NodeConfig) -> Self {
-        Self::with(config, 100_000)
+        let (transport, feed) = memory(1, 100_000);
+        Self::on(transport, feed, config)
     }
 
     /// A hub that keeps so many updates per topic.
     pub(crate) fn keeping(count: usize) -> Self {
-        Self::with(NodeConfig::default(), count)
+        let (transport, feed) = memory(1, count);
+        Self::on(transport, feed, NodeConfig::default())
     }
 
-    fn with(config: NodeConfig, count: usize) -> Self {
-        let (transport, feed) = MemoryTransport::start(Retention { count, ..Retention::default() });
+    /// A hub with so many partitions.
+    pub(crate) fn partitioned(partitions: u16) -> Self {
+        let (transport, feed) = memory(partitions, 100_000);
+        Self::on(transport, feed, NodeConfig::default())
+    }
+
+    pub(crate) fn on(transport: Arc<dyn Transport>, feed: Feed, config: NodeConfig) -> Self {
         let node = Node::start(transport, feed, config);
         let worker = node.enter();
         Self { node, worker }
     }
 
     pub(crate) async fn publish(&self, topics: &[&str], data: &str) -> String {
-        self.node.publish(update(topics, data)).await.expect("the memory transport appends")
+        self.node.publish(update(topics, data), None).await.expect("the memory transport appends")
     }
 
     pub(crate) async fn reserve(&self, request: SubscribeRequest) -> Result<Reservation, SubscribeError> {
@@ -64,6 +71,12 @@ impl Hub {
         Client { socket: ours, received: Vec::new(), events: VecDeque::new() }
     }
 
+    /// A request that continues after an id.
+    pub(crate) fn resuming(&self, mut request: SubscribeRequest, last: &str) -> SubscribeRequest {
+        request.last_event_id = Some(LastEventId::parse(last, self.node.partitions()));
+        request
+    }
+
     /// Waits until everything that connections held has been given back.
     pub(crate) async fn is_empty_again(&self) {
         let empty = async {
@@ -78,6 +91,12 @@ impl Hub {
         let ended = tokio::time::timeout(Duration::from_secs(30), empty).await;
         ended.unwrap_or_else(|_| panic!("something was left behind: {:?}", self.node.stats()));
     }
+}
+
+/// A memory transport with so many partitions that keeps so many updates per topic.
+pub(crate) fn memory(partitions: u16, count: usize) -> (Arc<MemoryTransport>, Feed) {
+    let partitions = Partitions::new(partitions).expect("a small count");
+    MemoryTransport::partitioned(Retention { count, ..Retention::default() }, partitions)
 }
 
 pub(crate) fn update(topics: &[&str], data: &str) -> Update {
@@ -99,14 +118,10 @@ pub(crate) fn request(matchers: Vec<Matcher>) -> SubscribeRequest {
     SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_in: None }
 }
 
-pub(crate) fn resuming(mut request: SubscribeRequest, last: &str) -> SubscribeRequest {
-    request.last_event_id = Some(LastEventId::parse(last));
-    request
-}
-
-/// What a client received: an id and data. An id alone is a cursor heartbeat.
+/// What a client received: a type, an id and data. An id alone is a cursor heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
+    pub(crate) event_type: Option<String>,
     pub(crate) id: String,
     pub(crate) data: Option<String>,
 }
@@ -134,18 +149,31 @@ impl Client {
         }
     }
 
-    /// The data of the next event, heartbeats passed over.
-    pub(crate) async fn data(&mut self) -> Option<String> {
+    /// The next event, heartbeats passed over.
+    pub(crate) async fn event(&mut self) -> Option<Event> {
         let next = async {
             loop {
                 match self.next().await {
-                    Some(Event { data: Some(data), .. }) => return Some(data),
-                    Some(_) => {}
-                    None => return None,
+                    Some(event) if event.data.is_none() => {}
+                    event => return event,
                 }
             }
         };
         tokio::time::timeout(Duration::from_secs(60), next).await.expect("an event in time")
+    }
+
+    /// The data of the next event, which is no gap.
+    pub(crate) async fn data(&mut self) -> Option<String> {
+        let event = self.event().await?;
+        assert_ne!(event.event_type.as_deref(), Some(GAP_EVENT), "nothing is missing here: {event:?}");
+        event.data
+    }
+
+    /// The next event, which must be a gap: its topics and oldest position, as JSON, and its id.
+    pub(crate) async fn gap(&mut self) -> (String, String) {
+        let event = self.event().await.expect("a gap must come");
+        assert_eq!(event.event_type.as_deref(), Some(GAP_EVENT), "{event:?}");
+        (event.data.expect("events have data"), event.id)
     }
 
     fn parse(&mut self) {
@@ -153,7 +181,11 @@ impl Client {
             let block: Vec<u8> = self.received.drain(..end + 2).collect();
             let text = String::from_utf8(block).expect("frames are UTF-8");
             let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
-            self.events.push_back(Event { id: field("id: ").unwrap_or_default(), data: field("data: ") });
+            self.events.push_back(Event {
+                event_type: field("event: "),
+                id: field("id: ").unwrap_or_default(),
+                data: field("data: "),
+            });
         }
     }
 }

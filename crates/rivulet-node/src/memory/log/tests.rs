@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use rivulet_core::Matcher;
 
+use crate::Gap;
+
 const SECOND: u64 = 1_000_000;
 
 fn at(micros: u64) -> Position {
@@ -24,8 +26,17 @@ fn update(topics: &[&str], id: Option<&str>) -> Update {
 }
 
 fn log(count: usize, bytes: usize) -> Log {
-    Log::new(Retention { age: Duration::from_secs(10), count, bytes }, at(1))
+    Log::new(
+        Retention { age: Duration::from_secs(10), count, bytes },
+        Partitions::ONE,
+        Partition::default(),
+        at(1),
+    )
 }
+
+const TEN: PageLimits = PageLimits { len: 10, bytes: usize::MAX };
+const MANY: PageLimits = PageLimits { len: 1000, ..TEN };
+const THREE: PageLimits = PageLimits { len: 3, ..TEN };
 
 fn topics(names: &[&str]) -> Selection {
     Selection::Topics(names.iter().map(|name| Topic::parse(name).unwrap()).collect())
@@ -51,7 +62,11 @@ fn a_count_discards_the_oldest_and_says_so_only_to_who_lost_something() {
     }
     log.append(at(40), update(&["b"], None));
     let check = |selection: &Selection, after: u64, complete: bool| {
-        assert_eq!(log.read(selection, at(after), 10).complete, complete, "{selection:?} after {after}");
+        assert_eq!(
+            log.read(selection, at(after), TEN).gap.is_none(),
+            complete,
+            "{selection:?} after {after}"
+        );
     };
     check(&topics(&["a"]), 5, false);
     check(&topics(&["a"]), 10, true);
@@ -72,8 +87,8 @@ fn everything_ends_with_its_age() {
     log.advance(at(20 * SECOND));
     assert_eq!(log.sizes(), [0, 0, 0, 0]);
     assert!(log.topics.capacity() < 100 && log.ids.capacity() < 100 && log.index.capacity() < 100);
-    assert!(!log.read(&topics(&["t1"]), at(500), 10).complete);
-    assert!(log.read(&topics(&["t1"]), at(2000), 10).complete);
+    assert!(log.read(&topics(&["t1"]), at(500), TEN).gap.is_some());
+    assert_eq!(log.read(&topics(&["t1"]), at(2000), TEN).gap, None);
 }
 
 #[test]
@@ -83,8 +98,8 @@ fn bytes_are_bounded_and_the_oldest_go_first() {
         log.append(at(now), update(&["a"], None));
         assert!(log.bytes <= log.retention.bytes);
     }
-    let page = log.read(&topics(&["a"]), at(1), 1000);
-    assert!(!page.complete && page.entries.len() >= 10, "{}", page.entries.len());
+    let page = log.read(&topics(&["a"]), at(1), MANY);
+    assert!(page.gap.is_some() && page.entries.len() >= 10, "{}", page.entries.len());
     assert_eq!(page.entries.last().unwrap().position, at(100));
 }
 
@@ -108,14 +123,14 @@ fn pages_say_how_far_they_are_complete() {
         log.append(at(now * 10), update(&[if now % 2 == 0 { "a" } else { "b" }], None));
     }
     for selection in [topics(&["a", "b", "a"]), Selection::Matching(Arc::new([Matcher::All]))] {
-        let page = log.read(&selection, at(15), 3);
+        let page = log.read(&selection, at(15), THREE);
         let read: Vec<_> = page.entries.iter().map(|entry| entry.position.as_micros()).collect();
         assert_eq!((read.as_slice(), page.through, page.more), (&[20, 30, 40][..], at(40), true));
-        let page = log.read(&selection, at(70), 3);
+        let page = log.read(&selection, at(70), THREE);
         assert_eq!((page.entries.len(), page.through, page.more), (3, at(100), false));
-        let page = log.read(&selection, at(500), 3);
+        let page = log.read(&selection, at(500), THREE);
         assert_eq!((page.entries.len(), page.through, page.more), (0, at(500), false));
-        assert!(!page.complete, "the log has not been there yet");
+        assert_eq!(page.clock, at(100), "the log has not been there yet");
     }
 }
 
@@ -127,9 +142,10 @@ fn a_topic_that_was_forgotten_and_is_used_again_is_not_complete() {
     }
     let later = 40 + u64::try_from(log.retention.age.as_micros()).unwrap();
     log.append(at(later), update(&["b"], None));
-    assert!(!log.read(&topics(&["a"]), at(10), 10).complete);
+    assert!(log.read(&topics(&["a"]), at(10), TEN).gap.is_some());
     log.append(at(later + 1), update(&["a"], None));
-    let page = log.read(&topics(&["a"]), at(10), 10);
-    assert_eq!((page.entries.len(), page.complete), (1, false), "20 and 30 are gone");
-    assert!(log.read(&topics(&["a"]), at(30), 10).complete);
+    let page = log.read(&topics(&["a"]), at(10), TEN);
+    let gap = Gap { topics: Some([Topic::parse("a").unwrap()].into()), oldest: at(later + 1) };
+    assert_eq!((page.entries.len(), page.gap), (1, Some(gap)), "20 and 30 are gone");
+    assert_eq!(log.read(&topics(&["a"]), at(30), TEN).gap, None);
 }

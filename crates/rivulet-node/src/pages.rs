@@ -1,0 +1,253 @@
+//! The pages of the log that this node reads for replays, shared by all who want the same.
+//!
+//! After a break thousands of clients come back at once and read the same. A page is read once for all who ask for it
+//! at the same time (a *flight*), and serves for a moment who comes later: also a reader whose cursor lies within it,
+//! who takes its tail. How many reads run at once, and what is kept, is bounded; who waits costs its seat only.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use rivulet_core::{Partition, Position};
+use smallvec::SmallVec;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+
+use crate::{
+    Gap, Page, Selection, Transport, TransportError,
+    config::{PAGE_LIMITS, PAGES_AGE_MAX, PAGES_BYTES_MAX, PAGES_LEN_MAX, READ_WAIT_MAX},
+    delivery::Delivery,
+};
+
+/// What a page costs beside its frames: the page, its places here, and a share per delivery.
+const PAGE_LEN_BYTES: usize = 512;
+const DELIVERY_LEN_BYTES: usize = 192;
+
+/// What a reader wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) partition: Partition,
+    pub(crate) selection: Selection,
+    /// The reader's cursor.
+    pub(crate) after: Position,
+    /// Up to here the log has to be read before the reader can go on from its rings.
+    pub(crate) floor: Position,
+}
+
+/// A page with its frames encoded. See [`Page`].
+#[derive(Debug)]
+pub(crate) struct SharedPage {
+    after: Position,
+    pub(crate) deliveries: Box<[Arc<Delivery>]>,
+    pub(crate) through: Position,
+    pub(crate) more: bool,
+    pub(crate) clock: Position,
+    pub(crate) gap: Option<Gap>,
+    bytes: usize,
+}
+
+impl SharedPage {
+    fn new(transport: &dyn Transport, after: Position, page: Page) -> Self {
+        let encode = |appended| Delivery::new(transport.partitions(), appended, SmallVec::new());
+        let deliveries: Box<[_]> = page.entries.iter().map(|entry| encode(entry)).collect();
+        let bytes = deliveries.iter().map(|delivery| delivery.frame.bytes.len() + DELIVERY_LEN_BYTES);
+        let bytes = bytes.sum::<usize>() + PAGE_LEN_BYTES;
+        let Page { through, more, clock, gap, .. } = page;
+        Self { after, deliveries, through, more, clock, gap, bytes }
+    }
+
+    /// The deliveries after a position.
+    pub(crate) fn after(&self, position: Position) -> &[Arc<Delivery>] {
+        &self.deliveries[self.deliveries.partition_point(|delivery| delivery.position() <= position)..]
+    }
+
+    /// Whether it was read after this position.
+    pub(crate) fn starts_at(&self, position: Position) -> bool {
+        self.after == position
+    }
+
+    /// Whether a reader gets on with this page as well as with one that is read for it. The page at the log's end must
+    /// reach up to the reader's rings: it would be asked for again and again otherwise.
+    fn serves(&self, ask: &Ask) -> bool {
+        let within = self.after <= ask.after && (ask.after < self.through || ask.after == self.after);
+        // A gap concerns only who stands before its end.
+        let same_gap = self.gap.as_ref().is_none_or(|gap| gap.oldest <= ask.after.next());
+        within && (same_gap || ask.after == self.after) && (self.more || self.through >= ask.floor)
+    }
+}
+
+/// What is read: a page belongs to one of these.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Shelf {
+    partition: Partition,
+    selection: Selection,
+}
+
+type Outcome = Result<Arc<SharedPage>, TransportError>;
+type Flight = Arc<watch::Sender<Option<Outcome>>>;
+
+#[derive(Default)]
+struct Table {
+    shelves: HashMap<Shelf, Vec<Arc<SharedPage>>>,
+    /// The pages of all shelves, oldest first.
+    by_age: VecDeque<(Instant, Shelf, Arc<SharedPage>)>,
+    bytes: usize,
+    flights: HashMap<(Shelf, Position), Flight>,
+}
+
+/// See the module.
+pub(crate) struct Pages {
+    transport: Arc<dyn Transport>,
+    runtime: Handle,
+    reads: Semaphore,
+    table: Mutex<Table>,
+}
+
+/// Takes a flight off the table however it ends: who comes later must not wait for it.
+struct Landing {
+    pages: Arc<Pages>,
+    key: (Shelf, Position),
+    flight: Flight,
+}
+
+enum Found {
+    Page(Arc<SharedPage>),
+    /// The read was started by this reader, or before it came.
+    Flight(watch::Receiver<Option<Outcome>>, Started),
+}
+
+#[derive(PartialEq, Eq)]
+enum Started {
+    Now,
+    Before,
+}
+
+impl Pages {
+    pub(crate) fn new(transport: Arc<dyn Transport>, runtime: Handle, reads_max: usize) -> Arc<Self> {
+        let (reads, table) = (Semaphore::new(reads_max), Mutex::default());
+        Arc::new(Self { transport, runtime, reads, table })
+    }
+
+    /// A page that begins at or before the reader's cursor and leads it on.
+    pub(crate) async fn read(self: &Arc<Self>, ask: Ask) -> Outcome {
+        let mut joined = false;
+        loop {
+            let (mut flight, started) = match self.find(&ask) {
+                Found::Page(page) => return Ok(page),
+                Found::Flight(flight, started) => (flight, started),
+            };
+            let landed = flight.wait_for(Option::is_some).await;
+            let outcome = landed.map_err(|_| TransportError::new("the read was interrupted"))?.clone();
+            let page = outcome.expect("it was waited for")?;
+            // What began before this reader came may end too early for it; the next one did not.
+            if started == Started::Now || joined || page.serves(&ask) {
+                return Ok(page);
+            }
+            joined = true;
+        }
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn expire(&self) {
+        self.table.lock().expire(Instant::now());
+    }
+
+    fn find(self: &Arc<Self>, ask: &Ask) -> Found {
+        let shelf = Shelf { partition: ask.partition, selection: ask.selection.clone() };
+        let mut table = self.table.lock();
+        table.expire(Instant::now());
+        let shared = table.shelves.get(&shelf).and_then(|pages| pages.iter().rfind(|page| page.serves(ask)));
+        if let Some(page) = shared {
+            return Found::Page(page.clone());
+        }
+        let key = (shelf, ask.after);
+        if let Some(flight) = table.flights.get(&key) {
+            return Found::Flight(flight.subscribe(), Started::Before);
+        }
+        let (flight, receiver) = watch::channel(None);
+        let flight = Arc::new(flight);
+        table.flights.insert(key.clone(), flight.clone());
+        // On the node's runtime, and on its own: others may wait for it when its first reader has gone.
+        self.runtime.spawn(Landing { pages: self.clone(), key, flight }.fly());
+        Found::Flight(receiver, Started::Now)
+    }
+
+    async fn fetch(&self, (shelf, after): &(Shelf, Position)) -> Outcome {
+        let read = self.transport.read(shelf.partition, &shelf.selection, *after, PAGE_LIMITS);
+        Ok(Arc::new(SharedPage::new(&*self.transport, *after, read.await?)))
+    }
+}
+
+impl Landing {
+    async fn fly(self) {
+        let permit = tokio::time::timeout(READ_WAIT_MAX, self.pages.reads.acquire()).await;
+        let outcome = match permit {
+            Ok(Ok(_permit)) if self.is_wanted() => self.pages.fetch(&self.key).await,
+            Ok(Ok(_)) => return,
+            _ => Err(TransportError::new(format!("no read of the log came free within {READ_WAIT_MAX:?}"))),
+        };
+        {
+            let mut table = self.pages.table.lock();
+            table.flights.remove(&self.key);
+            if let Ok(page) = &outcome {
+                table.keep(&self.key.0, page);
+            }
+        }
+        self.flight.send_replace(Some(outcome));
+    }
+
+    /// Whether anybody still waits. If not, nobody can join any more either.
+    fn is_wanted(&self) -> bool {
+        let mut table = self.pages.table.lock();
+        let wanted = self.flight.receiver_count() > 0;
+        if !wanted {
+            table.flights.remove(&self.key);
+        }
+        wanted
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let mut table = self.pages.table.lock();
+        if table.flights.get(&self.key).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight)) {
+            table.flights.remove(&self.key);
+        }
+    }
+}
+
+impl Table {
+    fn keep(&mut self, shelf: &Shelf, page: &Arc<SharedPage>) {
+        self.bytes += page.bytes;
+        self.shelves.entry(shelf.clone()).or_default().push(page.clone());
+        self.by_age.push_back((Instant::now(), shelf.clone(), page.clone()));
+        while self.bytes > PAGES_BYTES_MAX || self.by_age.len() > PAGES_LEN_MAX {
+            self.drop_oldest();
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.by_age.front().is_some_and(|(read_at, ..)| now.duration_since(*read_at) > PAGES_AGE_MAX) {
+            self.drop_oldest();
+        }
+        if self.by_age.is_empty() {
+            // A wave has passed: its memory goes back.
+            self.by_age.shrink_to_fit();
+            self.shelves.shrink_to_fit();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some((_, shelf, page)) = self.by_age.pop_front() else { return };
+        self.bytes -= page.bytes;
+        if let Some(pages) = self.shelves.get_mut(&shelf) {
+            pages.retain(|kept| !Arc::ptr_eq(kept, &page));
+            if pages.is_empty() {
+                self.shelves.remove(&shelf);
+            }
+        }
+    }
+}
