@@ -172,7 +172,8 @@ pub trait Transport: Send + Sync + 'static {
     /// partitions; the answer is its position in the partition of its canonical topic.
     ///
     /// If the same update was appended with the same key in the last [`IDEMPOTENCY_AGE`], nothing is appended where it
-    /// stands already, and the answer is the position that it has.
+    /// stands already, and the answer is the position that it has. Each partition knows the keys of its own updates: a
+    /// key that was used for topics of other partitions only is not known as used.
     async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError>;
 
     /// Counts one more holder of an interest. Never waits; the subscription is made in the background.

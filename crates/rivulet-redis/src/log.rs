@@ -112,8 +112,8 @@ impl Log {
         after: Position,
         limits: PageLimits,
     ) -> Result<Page, TransportError> {
-        let share = |of: usize| (2 * of).div_ceil(topics.len().max(1));
-        let count = share(limits.len).max(TOPIC_LEN_MIN).min(limits.len + 1).to_string();
+        let share = |of: usize| of.saturating_mul(2).div_ceil(topics.len().max(1));
+        let count = share(limits.len).max(TOPIC_LEN_MIN).min(limits.len.saturating_add(1)).to_string();
         let (after_arg, bytes) = (after.to_string(), share(limits.bytes).max(1).to_string());
         let names = self.keys.of(partition);
         let streams: Vec<String> = topics.iter().map(|topic| names.stream(topic)).collect();

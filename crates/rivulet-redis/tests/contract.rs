@@ -8,26 +8,42 @@ mod harness;
 use std::sync::Mutex;
 
 use harness::RedisServer;
+use rivulet_core::Partitions;
 use rivulet_node::contract::{Hub, Kept, Member};
 use rivulet_redis::{RedisConfig, RedisTransport};
 
 /// A server per test: each test is a process or thread of its own, and breaking feeds breaks those of its server.
-#[derive(Default)]
-struct Redis(tokio::sync::OnceCell<RedisServer>, Mutex<usize>);
+struct Redis {
+    server: tokio::sync::OnceCell<RedisServer>,
+    hubs: Mutex<usize>,
+    partitions: Option<Partitions>,
+}
+
+impl Redis {
+    fn with(partitions: u16) -> Self {
+        let partitions = Partitions::new(partitions);
+        Self { server: Default::default(), hubs: Mutex::default(), partitions }
+    }
+}
 
 #[async_trait::async_trait]
 impl Hub for Redis {
     async fn start(&self, kept: Kept) -> Vec<Member> {
-        let server = self.0.get_or_init(RedisServer::start).await;
+        let server = self.server.get_or_init(RedisServer::start).await;
         let prefix = {
-            let mut hubs = self.1.lock().unwrap();
+            let mut hubs = self.hubs.lock().unwrap();
             *hubs += 1;
             format!("hub-{hubs}")
         };
         let mut members = Vec::new();
         for _ in 0..2 {
-            let config =
-                RedisConfig { prefix: prefix.clone(), age: kept.age, count: kept.count, ..server.config() };
+            let config = RedisConfig {
+                prefix: prefix.clone(),
+                partitions: self.partitions,
+                age: kept.age,
+                count: kept.count,
+                ..server.config()
+            };
             let (transport, feed) = RedisTransport::connect(config).await.unwrap();
             members.push(Member { transport, feed });
         }
@@ -35,9 +51,15 @@ impl Hub for Redis {
     }
 
     async fn break_feeds(&self) {
-        let server = self.0.get().unwrap();
+        let server = self.server.get().unwrap();
         let _: usize = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     }
 }
 
-rivulet_node::contract_tests!(Redis::default());
+mod one_partition {
+    rivulet_node::contract_tests!(super::Redis::with(1));
+}
+
+mod eight_partitions {
+    rivulet_node::contract_tests!(super::Redis::with(8));
+}

@@ -4,7 +4,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use actix_web::{
@@ -14,7 +14,7 @@ use actix_web::{
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
     web,
 };
-use rivulet_node::{FeedStatus, Node};
+use rivulet_node::{FeedStatus, Node, StalePartition};
 use serde_json::json;
 
 use crate::metrics::{self, Metrics};
@@ -76,21 +76,29 @@ async fn live() -> HttpResponse {
 
 /// New clients may be sent here.
 async fn ready(state: web::Data<State>) -> HttpResponse {
-    match not_ready(state.node.is_open(), &state.node.feed_status()) {
+    match not_ready(state.node.is_open(), &state.node.feed_status(), SystemTime::now()) {
         None => answer(200, &json!({ "status": "ready" })),
-        Some(reason) => answer(503, &json!({ "status": "not ready", "reason": reason })),
+        Some(reasons) => answer(503, &reasons),
     }
 }
 
-/// Why no clients should be sent here, if so.
-fn not_ready(is_open: bool, feed: &FeedStatus) -> Option<String> {
-    match feed {
-        _ if !is_open => Some("the node is stopping".to_owned()),
-        FeedStatus::Live => None,
-        FeedStatus::Stale { since, reason } => {
-            Some(format!("no update could arrive for {since:.1?}: {reason}"))
-        }
+/// Why no clients should be sent here, if so: which partitions are stale, since when, and what was seen last.
+fn not_ready(is_open: bool, feed: &FeedStatus, now: SystemTime) -> Option<serde_json::Value> {
+    if !is_open {
+        return Some(json!({ "status": "not ready", "reason": "the node is stopping" }));
     }
+    let FeedStatus::Stale(partitions) = feed else { return None };
+    let stale = |stale: &StalePartition| {
+        json!({
+            "partition": stale.partition.number(),
+            "since": httpdate::fmt_http_date(now.checked_sub(stale.since).unwrap_or(now)),
+            "seconds": stale.since.as_secs(),
+            "reason": stale.reason,
+        })
+    };
+    let reason = "no update could arrive from these partitions of the transport";
+    let stale: Vec<_> = partitions.iter().map(stale).collect();
+    Some(json!({ "status": "not ready", "reason": reason, "stale_partitions": stale }))
 }
 
 async fn metrics(state: web::Data<State>) -> HttpResponse {
@@ -157,12 +165,20 @@ mod tests {
     }
 
     #[test]
-    fn a_stale_feed_is_not_ready_and_says_why() {
-        let stale =
-            FeedStatus::Stale { since: Duration::from_secs(7), reason: "connection refused".to_owned() };
-        assert_eq!(not_ready(true, &FeedStatus::Live), None);
-        let reason = not_ready(true, &stale).unwrap();
-        assert!(reason.contains("7.0s") && reason.contains("connection refused"), "{reason}");
-        assert_eq!(not_ready(false, &FeedStatus::Live).unwrap(), "the node is stopping");
+    fn a_stale_feed_is_not_ready_and_says_where_since_when_and_why() {
+        let (since, reason) = (Duration::from_secs(7), "connection refused".to_owned());
+        let partition = rivulet_core::Partition::new(3);
+        let stale = FeedStatus::Stale(vec![StalePartition { partition, since, reason }]);
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(67);
+        assert_eq!(not_ready(true, &FeedStatus::Live, now), None);
+        let answer = not_ready(true, &stale, now).unwrap();
+        let expected = json!([{
+            "partition": 3,
+            "since": "Thu, 01 Jan 1970 00:01:00 GMT",
+            "seconds": 7,
+            "reason": "connection refused",
+        }]);
+        assert_eq!(answer["stale_partitions"], expected);
+        assert_eq!(not_ready(false, &FeedStatus::Live, now).unwrap()["reason"], "the node is stopping");
     }
 }

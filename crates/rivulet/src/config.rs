@@ -1,6 +1,7 @@
 //! The checked configuration of `rivulet serve`. One conversion reads all settings and reports every mistake at once.
 
 mod reader;
+mod redis;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -13,6 +14,7 @@ use rivulet_http::{
     CorsPolicy,
     auth::{AllowedOrigins, Authorizer},
 };
+use rivulet_redis::RedisConfig;
 use url::Url;
 
 use self::reader::Reader;
@@ -21,6 +23,9 @@ use crate::{
     settings,
 };
 
+/// "No limit by age" for transports, whose clocks want a number.
+const AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// What `rivulet serve` does, checked.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -28,8 +33,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
     /// `None`: this node stands alone.
-    pub(crate) redis_url: Option<Url>,
-    pub(crate) redis_prefix: String,
+    pub(crate) redis: Option<RedisConfig>,
     pub(crate) workers: NonZeroUsize,
     pub(crate) hub_url: Url,
     pub(crate) authorizer: Arc<Authorizer>,
@@ -39,8 +43,7 @@ pub(crate) struct Config {
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) lifetime: Option<Duration>,
     pub(crate) write_deadline: Duration,
-    /// `None`: updates do not grow old.
-    pub(crate) retention_age: Option<Duration>,
+    pub(crate) retention_age: Duration,
     pub(crate) retention_count: NonZeroUsize,
     pub(crate) body_limit: usize,
     pub(crate) batch_limit: usize,
@@ -104,8 +107,6 @@ impl Config {
         let mode = if dev == Some(true) { Mode::Development } else { Mode::Production };
         let listen = reader.value("listen", values::address);
         let admin_listen = reader.value("admin-listen", values::address);
-        let redis_url = reader.value("redis-url", values::redis_url);
-        let redis_prefix = reader.value("redis-prefix", values::redis_prefix);
         let workers = reader.value("workers", values::workers);
         let hub_url = reader.value("hub-url", values::hub_url);
         let authorizer = reader.tokens(mode, hub_url.as_ref());
@@ -117,6 +118,8 @@ impl Config {
         let write_deadline = reader.value("write-deadline", values::write_deadline);
         let retention_age = reader.value("retention-age", values::duration_or_off);
         let retention_count = reader.value("retention-count", values::count);
+        let retention = retention_age.zip(retention_count);
+        let redis = reader.redis(retention.map(|(age, count)| (age.unwrap_or(AGE_MAX), count.get())));
         let body_limit = reader.value("body-limit", |text| values::sized(text, 1, 1 << 30));
         let batch_limit = reader.value("batch-limit", |text| values::sized(text, 1, 1 << 30));
         let connections_max = reader.value("connections-max", values::connections_max);
@@ -127,8 +130,7 @@ impl Config {
             mode,
             listen: listen?,
             admin_listen: admin_listen?,
-            redis_url,
-            redis_prefix: redis_prefix?,
+            redis: redis?,
             workers: workers?,
             hub_url: hub_url?,
             authorizer: Arc::new(authorizer?),
@@ -138,7 +140,7 @@ impl Config {
             heartbeat: heartbeat?,
             lifetime: lifetime?,
             write_deadline: write_deadline?,
-            retention_age: retention_age?,
+            retention_age: retention_age?.unwrap_or(AGE_MAX),
             retention_count: retention_count?,
             body_limit: body_limit?,
             batch_limit: batch_limit?,

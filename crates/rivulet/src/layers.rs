@@ -234,7 +234,7 @@ fn redacted(setting: &Setting, value: &str) -> String {
 
 /// A URL without user name, password and query, which may hold keys.
 fn url_without_secrets(text: &str) -> String {
-    let Ok(mut url) = url::Url::parse(text) else { return "***".to_owned() };
+    let Ok(mut url) = url::Url::parse(text) else { return hosts_without_secrets(text) };
     let has_password = url.password().is_some();
     if has_password && url.set_password(Some("***")).is_err() {
         return "***".to_owned();
@@ -245,9 +245,32 @@ fn url_without_secrets(text: &str) -> String {
     url.into()
 }
 
+/// The same for `redis+sentinel://` and `redis+cluster://` with several hosts, which are no URLs to the standard.
+fn hosts_without_secrets(text: &str) -> String {
+    match text.split_once("://") {
+        Some((scheme, rest)) if scheme.starts_with("redis") => match rest.rsplit_once('@') {
+            Some((user, hosts)) => {
+                let name = user.split(':').next().unwrap_or_default();
+                format!("{scheme}://{name}:***@{hosts}")
+            }
+            None => text.to_owned(),
+        },
+        _ => "***".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn urls_of_several_hosts_are_shown_without_their_password() {
+        let check = |text: &str, expected: &str| assert_eq!(url_without_secrets(text), expected);
+        check("redis+sentinel://u:secret@a:1,b:2/m", "redis+sentinel://u:***@a:1,b:2/m");
+        check("rediss+cluster://:secret@a:1,b:2", "rediss+cluster://:***@a:1,b:2");
+        check("redis+cluster://a:1,b:2", "redis+cluster://a:1,b:2");
+        check("secret,b:2", "***");
+    }
     use crate::cli;
 
     fn resolve(arguments: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Layers {

@@ -62,12 +62,21 @@ impl Collector for NodeCollector {
         for (name, help, value) in gauges(&snapshot) {
             gauge(&mut encoder, name, help, value)?;
         }
-        let live = matches!(self.node.feed_status(), FeedStatus::Live);
+        let stale = match self.node.feed_status() {
+            FeedStatus::Live => 0,
+            FeedStatus::Stale(partitions) => partitions.len() as u64,
+        };
+        gauge(
+            &mut encoder,
+            "rivulet_feed_stale_partitions",
+            "Partitions of the transport from which no update could arrive now",
+            stale,
+        )?;
         gauge(
             &mut encoder,
             "rivulet_feed_live",
             "1 while updates arrive from the transport, else 0",
-            u64::from(live),
+            u64::from(stale == 0),
         )?;
         streams_closed(&mut encoder, &snapshot)?;
         self.process(&mut encoder)

@@ -5,7 +5,7 @@ use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 use clap::ArgMatches;
 use rivulet_http::HttpConfig;
 use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, Transport};
-use rivulet_redis::{ConnectError, RedisConfig, RedisTransport};
+use rivulet_redis::{ConnectError, RedisTransport};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
 
@@ -24,8 +24,6 @@ const RUNTIME_THREADS_MAX: usize = 4;
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long tasks that were left over may take to notice that the runtime ends.
 const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// "No limit by age" for transports, whose clocks want a number.
-const RETENTION_AGE_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Runs the hub until a signal stops it.
 pub(crate) fn run(matches: &ArgMatches, environment: &Environment) -> Result<ExitCode, Failure> {
@@ -144,22 +142,14 @@ fn connections_max(config: &Config) -> usize {
 }
 
 async fn connect(config: &Config) -> Result<(Arc<dyn Transport>, Feed), Failure> {
-    let age = config.retention_age.unwrap_or(RETENTION_AGE_MAX);
-    let count = config.retention_count.get();
-    let Some(url) = &config.redis_url else {
+    let (age, count) = (config.retention_age, config.retention_count.get());
+    let Some(redis) = &config.redis else {
         let (transport, feed) = MemoryTransport::start(Retention { age, count, ..Retention::default() });
         return Ok((transport, feed));
     };
-    let redis = RedisConfig {
-        url: url.to_string(),
-        prefix: config.redis_prefix.clone(),
-        age,
-        count,
-        ..RedisConfig::default()
-    };
-    let (transport, feed) = RedisTransport::connect(redis).await.map_err(|error| match error {
-        ConnectError::Config { .. } | ConnectError::Layout { .. } => {
-            Failure::usage(format!("--redis-url, --redis-prefix: {error}"))
+    let (transport, feed) = RedisTransport::connect(redis.clone()).await.map_err(|error| match error {
+        ConnectError::Config { .. } | ConnectError::Layout { .. } | ConnectError::Partitions { .. } => {
+            Failure::usage(format!("--redis-url, --redis-prefix, --redis-partitions: {error}"))
         }
         error => Failure::unavailable(format!("--redis-url: {error}")),
     })?;

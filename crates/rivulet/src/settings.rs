@@ -114,11 +114,39 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one(
         "redis-url",
         "URL",
-        "Redis behind all nodes: redis://[USER:PASSWORD@]HOST[:PORT][/DB]. Without it, this node stands \
-         alone and keeps its log in memory",
+        "Redis behind all nodes: redis://[USER:PASSWORD@]HOST[:PORT][/DB], redis+unix:///PATH, \
+         redis+sentinel://[USER:PASSWORD@]HOST[:PORT],…/MASTER[/DB] or redis+cluster://[USER:PASSWORD@]HOST[:PORT],…; \
+         rediss instead of redis is TLS. Without it, this node stands alone and keeps its log in memory",
     )
-        .exposed(Exposure::Url),
-    one("redis-prefix", "TEXT", "What all keys and channels in Redis begin with (followed by @N in a database N other than 0)").default("rivulet"),
+    .exposed(Exposure::Url),
+    one(
+        "redis-prefix",
+        "TEXT",
+        "What all keys and channels in Redis begin with (followed by @N in a database N other than 0)",
+    )
+    .default("rivulet"),
+    one(
+        "redis-partitions",
+        "COUNT",
+        "Parts into which topics are hashed, 1 to 128; auto = 64 on a cluster, else 1. Never changes below a prefix",
+    )
+    .default("auto"),
+    one(
+        "redis-wait-replicas",
+        "COUNT",
+        "Replicas of Redis that must have an update before its publisher gets the 200, 0 to 16 (WAIT): what an \
+         acknowledged update needs to survive a failover",
+    )
+    .default("0"),
+    one(
+        "redis-wait-timeout",
+        "DURATION",
+        "How long they may take for it (1ms to 1m); then the publisher gets a 503 and cannot know",
+    )
+    .default("1s"),
+    one("redis-ca-file", "FILE", "PEM file of the authority that signed Redis' certificates, instead of the system's"),
+    one("redis-cert-file", "FILE", "PEM file of our certificate, for a Redis that asks for one"),
+    one("redis-key-file", "FILE", "PEM file of its key"),
     one("workers", "COUNT", "Threads that serve connections; auto = one per CPU").default("auto"),
     one(
         "hub-url",

@@ -81,7 +81,12 @@ fn every_wrong_value_is_named_with_its_rule() {
     };
     check("--listen=3000", "an IP address and a port");
     check("--admin-listen=", "an IP address and a port");
-    check("--redis-url=redis:6379", "must be redis://");
+    check("--redis-url=redis:6379", "looks like redis://");
+    check("--redis-partitions=129", "must be auto or 1 to 128");
+    check("--redis-wait-replicas=-1", "must be 0 to 16");
+    check("--redis-wait-timeout=0", "must be 1ms to 1m");
+    check("--redis-ca-file=/nowhere", "cannot be read");
+    check("--redis-cert-file=Cargo.toml", "go together");
     check("--redis-prefix={a}", "letters, digits");
     check("--workers=0", "must be auto or 1 to 64");
     check("--workers=65", "must be auto or 1 to 64");

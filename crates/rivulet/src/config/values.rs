@@ -86,23 +86,6 @@ pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| rule)
 }
 
-pub(super) fn redis_url(text: &str) -> Result<Url, &'static str> {
-    let is_redis = |url: &Url| match url.scheme() {
-        "redis" => url.has_host(),
-        "redis+unix" => !url.path().is_empty(),
-        _ => false,
-    };
-    let url = Url::parse(text).ok().filter(is_redis);
-    url.ok_or("must be redis://[USER:PASSWORD@]HOST[:PORT][/DB] or redis+unix:///PATH")
-}
-
-/// Braces would change the hash slot in Redis Cluster, and spaces the commands that people type.
-pub(super) fn redis_prefix(text: &str) -> Result<String, &'static str> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.:".contains(&b);
-    let fits = (1..=64).contains(&text.len()) && text.bytes().all(plain);
-    if fits { Ok(text.to_owned()) } else { Err("must be 1 to 64 letters, digits and characters of -_.:") }
-}
-
 /// `0` is off.
 pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
     const MIN: Duration = Duration::from_secs(1);
