@@ -9,7 +9,8 @@ use url::Url;
 /// What pages may send.
 pub(crate) const ALLOWED_METHODS: &str = "GET, HEAD, QUERY, POST";
 /// Which headers of requests pages may set.
-pub(crate) const ALLOWED_HEADERS: &str = "authorization, cache-control, last-event-id, content-type";
+pub(crate) const ALLOWED_HEADERS: &str =
+    "authorization, cache-control, last-event-id, content-type, idempotency-key";
 /// Which headers of answers pages may read.
 pub(crate) const EXPOSED_HEADERS: &str = "Link, Last-Event-ID, Mercure-Last-Event-ID, Retry-After";
 /// How long browsers may remember a preflight's answer, in seconds: what Chromium allows at most.

@@ -12,10 +12,13 @@ use actix_web::{
         header::{self, HeaderName, HeaderValue},
     },
 };
-use rivulet_node::{SubscribeError, TransportError};
+use rivulet_node::{AppendError, SubscribeError, TransportError};
 use serde::Serialize;
 
-use crate::auth::{AuthError, Dialect};
+use crate::{
+    auth::{AuthError, Dialect},
+    publish::IDEMPOTENCY_KEY,
+};
 
 /// The media type of problems.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
@@ -46,6 +49,8 @@ pub(crate) enum ProblemKind {
     TypeInvalid,
     TypeReserved,
     RetryInvalid,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
     LineInvalid,
     LinesTooMany,
     MediaTypeMissing,
@@ -81,6 +86,12 @@ impl ProblemKind {
             Self::TypeInvalid => ("type-invalid", "The type is not valid", 400),
             Self::TypeReserved => ("type-reserved", "This type belongs to the hub", 400),
             Self::RetryInvalid => ("retry-invalid", "The retry time is not valid", 400),
+            Self::IdempotencyKeyInvalid => {
+                ("idempotency-key-invalid", "The idempotency key is not valid", 400)
+            }
+            Self::IdempotencyKeyReused => {
+                ("idempotency-key-reused", "The idempotency key was used for another update", 422)
+            }
             Self::LineInvalid => ("line-invalid", "A line is not an update", 400),
             Self::LinesTooMany => ("lines-too-many", "Too many lines", 413),
             Self::MediaTypeMissing => ("media-type-missing", "The body needs a Content-Type", 400),
@@ -218,6 +229,19 @@ impl From<TransportError> for Problem {
         // An append that timed out may have been done: the publisher must know that it cannot know.
         let detail = "nothing was opened, and whether an update was published is not certain; try again";
         Self::new(ProblemKind::TransportUnavailable, detail).retry_after(RETRY_TRANSPORT)
+    }
+}
+
+impl From<AppendError> for Problem {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::KeyReused => {
+                let detail =
+                    "a repeat has the same key and the same content; another update needs a key of its own";
+                Self::new(ProblemKind::IdempotencyKeyReused, detail).at(IDEMPOTENCY_KEY)
+            }
+            AppendError::Transport(error) => error.into(),
+        }
     }
 }
 

@@ -1,6 +1,10 @@
-//! `POST`: publishing one update, or a batch of them.
+//! `POST`: publishing one update, which may be repeated safely with a key, or a batch of them.
+
+use std::borrow::Cow;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
+
+use rivulet_core::IdempotencyKey;
 
 use crate::{
     access::{self, Access},
@@ -13,6 +17,9 @@ use crate::{
     problem::{Problem, ProblemKind},
 };
 
+/// The header that makes a publication safe to repeat.
+pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
 /// Publishes what the body holds. The token is looked at before the body, so that strangers cannot make the hub
 /// gather what they send.
 pub(crate) async fn publish(
@@ -23,6 +30,9 @@ pub(crate) async fn publish(
     let access = authorize(&hub, &request).await?;
     match body::media_type(&request) {
         MediaType::Form => one(&hub, &request, payload, &access).await,
+        MediaType::Ndjson if request.headers().contains_key(IDEMPOTENCY_KEY) => {
+            Err(invalid_key("a key stands for one update, not for a batch: publish the updates one by one"))
+        }
         MediaType::Ndjson => batch::publish(hub, &request, payload, access).await,
         MediaType::Missing | MediaType::Other => {
             let detail = "a publication has a body of type application/x-www-form-urlencoded, or \
@@ -47,11 +57,30 @@ async fn one(
     payload: web::Payload,
     access: &Access,
 ) -> Result<HttpResponse, Problem> {
+    let key = idempotency_key(request)?;
     let body = body::read(request, payload, hub.config.body_len_max, hub.config.body_timeout).await?;
     let form = Form::parse(&body)?;
     let update = Fields::of_form(&form).into_update(hub, access)?;
     drop((body, form));
     // The node goes on even if the publisher hangs up now and this future is dropped.
-    let id = hub.node.publish(update).await?;
+    let id = hub.node.publish(update, key).await?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(id))
+}
+
+fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid_key("send one Idempotency-Key header"));
+    }
+    let text =
+        value.to_str().map_err(|_| invalid_key("an idempotency key has visible ASCII characters only"))?;
+    match IdempotencyKey::parse(text) {
+        Ok(key) => Ok(Some(key)),
+        Err(error) => Err(invalid_key(error.to_string())),
+    }
+}
+
+fn invalid_key(detail: impl Into<Cow<'static, str>>) -> Problem {
+    Problem::new(ProblemKind::IdempotencyKeyInvalid, detail).at(IDEMPOTENCY_KEY)
 }

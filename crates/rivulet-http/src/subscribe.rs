@@ -67,7 +67,7 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
         Some(rights) => rights,
         None => authorize(hub, request, &form, wish.dialect).await?,
     };
-    let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after());
+    let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after(hub.node.partitions()));
     let request = SubscribeRequest { matchers, grants, last_event_id, expires_in };
     Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request })
 }

@@ -1,7 +1,7 @@
 //! What a subscriber asks for: the parameters of both dialects.
 
 use actix_web::HttpRequest;
-use rivulet_core::{LastEventId, Matcher};
+use rivulet_core::{LastEventId, Matcher, Partitions};
 
 use crate::{
     auth::Dialect,
@@ -75,9 +75,9 @@ impl<'a> Wish<'a> {
         Ok(matchers)
     }
 
-    /// The last id, parsed.
-    pub(crate) fn resume_after(&self) -> Option<LastEventId> {
-        self.last_event_id.as_deref().map(LastEventId::parse)
+    /// The last id, parsed as one of a hub with so many partitions.
+    pub(crate) fn resume_after(&self, partitions: Partitions) -> Option<LastEventId> {
+        self.last_event_id.as_deref().map(|text| LastEventId::parse(text, partitions))
     }
 }
 

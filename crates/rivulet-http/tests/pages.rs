@@ -101,7 +101,10 @@ async fn listed_pages_may_read_answers_with_cookies() {
         assert_eq!(allowed(&response), (Some(origin), Some("true")));
         assert_eq!(header(&response, "access-control-allow-methods"), Some("GET, HEAD, QUERY, POST"));
         let headers = header(&response, "access-control-allow-headers");
-        assert_eq!(headers, Some("authorization, cache-control, last-event-id, content-type"));
+        assert_eq!(
+            headers,
+            Some("authorization, cache-control, last-event-id, content-type, idempotency-key")
+        );
     }
     for stranger in ["https://evil.example", "https://a.example.evil.example", "http://a.example", "null"] {
         for method in ["GET", "OPTIONS"] {

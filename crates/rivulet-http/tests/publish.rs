@@ -208,6 +208,52 @@ async fn a_publication_goes_on_when_its_publisher_hangs_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_with_an_idempotency_key_is_answered_with_the_first_id() {
+    let hub = Hub::start().await;
+    let mut stream = hub.stream("match=a").await;
+    let publisher = token::v0(&["*"], &[]);
+    let post = |key: &'static str, form: &'static str| {
+        hub.publication(&publisher).header("Idempotency-Key", key).body(form).send()
+    };
+    let first = post("k-1", "topic=a&data=one").await.unwrap().text().await.unwrap();
+    assert!(first.starts_with('#'), "{first}");
+    for key in ["k-1", "\"k-1\""] {
+        let repeat = post(key, "topic=a&data=one").await.unwrap();
+        assert_eq!((repeat.status().as_u16(), repeat.text().await.unwrap()), (200, first.clone()), "{key}");
+    }
+    let document =
+        problem(post("k-1", "topic=a&data=two").await.unwrap(), 422, "idempotency-key-reused").await;
+    assert_eq!(document["parameter"], "Idempotency-Key");
+    assert_ne!(post("k-2", "topic=a&data=two").await.unwrap().text().await.unwrap(), first);
+    let text = stream.until("data: two\n\n").await;
+    assert_eq!(text.matches("data: one").count(), 1, "{text}");
+    drop(stream);
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_idempotency_keys_are_refused() {
+    let hub = Hub::start().await;
+    let publisher = token::v0(&["*"], &[]);
+    let long = "k".repeat(256);
+    for key in ["", "\"\"", "a b", long.as_str()] {
+        let response =
+            hub.publication(&publisher).header("Idempotency-Key", key).body("topic=a").send().await;
+        problem(response.unwrap(), 400, "idempotency-key-invalid").await;
+    }
+    let key = |request: reqwest::RequestBuilder| request.header("Idempotency-Key", "k");
+    let bytes = hub.publication(&publisher).header("Idempotency-Key", &b"\xC3\xA9"[..]).body("topic=a");
+    problem(bytes.send().await.unwrap(), 400, "idempotency-key-invalid").await;
+    let twice = key(key(hub.publication(&publisher))).body("topic=a").send().await.unwrap();
+    problem(twice, 400, "idempotency-key-invalid").await;
+    let batch =
+        hub.request("POST", HUB).bearer_auth(&publisher).header("Content-Type", "application/x-ndjson");
+    let batch = key(batch).body("{\"topic\":\"a\"}\n").send().await.unwrap();
+    problem(batch, 400, "idempotency-key-invalid").await;
+    assert_eq!(hub.node.stats().published, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_transport_that_is_away_is_answered_with_503_and_nothing_about_it() {
     let (transport, feed) = Gated::start();
     let limits = NodeConfig { connections_max: 1, ..NodeConfig::default() };
@@ -220,9 +266,11 @@ async fn a_transport_that_is_away_is_answered_with_503_and_nothing_about_it() {
     hub.left_nothing().await;
 
     transport.broken.store(true, SeqCst);
+    let asked = std::time::Instant::now();
     let answers = [
         hub.get("match=a").await,
         hub.get("topic=a").await,
+        hub.get("topic=a&lastEventID=earliest").await,
         hub.post(&token::v0(&["*"], &[]), "topic=a").await,
     ];
     for response in answers {
@@ -230,6 +278,7 @@ async fn a_transport_that_is_away_is_answered_with_503_and_nothing_about_it() {
         let document = problem(response, 503, "transport-unavailable").await;
         assert!(!document.to_string().contains("redis"), "{document}");
     }
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "a refusal that is certain comes at once");
     hub.left_nothing().await;
 
     let node = Arc::clone(&hub.node);

@@ -64,6 +64,46 @@ async fn an_id_that_cannot_be_continued_is_answered_with_earliest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_said_in_the_stream_too() {
+    let hub = Hub::start().await;
+    let first = hub.published("topic=a&data=one").await;
+    let gap = format!("data: {{\"topics\":[\"a\"],\"oldest\":\"{first}\"}}\n\n");
+    // An id of another hub, of a hub with other partitions, and one that is far too long for any.
+    for id in ["urn:uuid:elsewhere".to_owned(), "%2364:17".to_owned(), format!("%2317{}", "0".repeat(60_000))]
+    {
+        let mut stream = hub.stream(&format!("match=a&last_event_id={id}")).await;
+        assert_eq!(stream.header("mercure-last-event-id"), Some("earliest"), "{id:.20}");
+        let text = stream.until("data: one\n\n").await;
+        let (before, _) = text.split_once("data: one").unwrap();
+        assert!(before.starts_with(":\nevent: rivulet-gap\nid: #") && before.contains(&gap), "{text}");
+    }
+    let mut stream = hub.stream("match=a&last_event_id=earliest").await;
+    assert!(!stream.until("data: one\n\n").await.contains("rivulet-gap"), "who asks for everything gets it");
+    drop(stream);
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_id_of_a_megabyte_is_an_unknown_one_or_refused() {
+    let hub = Hub::start().await;
+    hub.published("topic=a&data=one").await;
+    let form = |fill: &str| format!("match=a&last_event_id={}", fill.repeat(1_000_000 / fill.len()));
+    for fill in ["x", "%231,", "%2364:5,3%2B1", "9"] {
+        let request = hub.request("QUERY", HUB).header("Content-Type", "application/x-www-form-urlencoded");
+        let mut stream = Stream::of(request.body(form(fill)).send().await.unwrap());
+        assert_eq!(stream.header("mercure-last-event-id"), Some("earliest"), "{fill}");
+        stream.until("data: one").await;
+    }
+    // A head is bounded by the server.
+    let request =
+        hub.request("GET", &format!("{HUB}?match=a")).header("Last-Event-ID", "#".repeat(1_000_000));
+    if let Ok(response) = request.send().await {
+        assert_eq!(response.status(), 431);
+    }
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_last_id_is_none() {
     let hub = Hub::start().await;
     hub.published("topic=a&data=one").await;

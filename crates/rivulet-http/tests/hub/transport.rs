@@ -5,9 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use rivulet_core::{EventId, Position, Update};
+use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update};
 use rivulet_node::{
-    Feed, FeedStatus, Interest, MemoryTransport, Page, Retention, Selection, Transport, TransportError,
+    AppendError, Feed, FeedStatus, Interest, MemoryTransport, Page, PageLimits, Retention, Selection,
+    Transport, TransportError,
 };
 use tokio::sync::Semaphore;
 
@@ -51,17 +52,21 @@ impl Gated {
 
 #[async_trait::async_trait]
 impl Transport for Gated {
-    async fn append(&self, update: Update) -> Result<Position, TransportError> {
+    fn partitions(&self) -> Partitions {
+        self.memory.partitions()
+    }
+
+    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
         self.check()?;
         self.pass().await;
-        self.memory.append(update).await
+        self.memory.append(update, key).await
     }
 
     fn retain(&self, interest: &Interest) {
         self.memory.retain(interest);
     }
 
-    async fn confirmed(&self, interest: &Interest) -> Result<Position, TransportError> {
+    async fn confirmed(&self, interest: &Interest) -> Result<Cursor, TransportError> {
         self.check()?;
         if self.gates_subscriptions.load(SeqCst) {
             self.pass().await;
@@ -75,15 +80,16 @@ impl Transport for Gated {
 
     async fn read(
         &self,
+        partition: Partition,
         selection: &Selection,
         after: Position,
-        len_max: usize,
+        limits: PageLimits,
     ) -> Result<Page, TransportError> {
         self.check()?;
-        self.memory.read(selection, after, len_max).await
+        self.memory.read(partition, selection, after, limits).await
     }
 
-    async fn locate(&self, id: &EventId) -> Result<Option<Position>, TransportError> {
+    async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError> {
         self.check()?;
         self.memory.locate(id).await
     }
