@@ -4,7 +4,7 @@ use rivulet_core::IdempotencyKey;
 
 use super::{
     Hub, Kept,
-    probe::{append, data, interest, partition, read, topics, update},
+    probe::{append, data, interest, neighbours, partition, read, topics, update},
 };
 use crate::AppendError;
 
@@ -60,7 +60,7 @@ pub async fn repeats_that_overlap_are_appended_once(hub: &impl Hub) {
 pub async fn a_key_serves_one_update_only(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members.last().expect("a hub has a node").transport;
-    let [neighbour] = neighbours(transport, ["b"]);
+    let [_, neighbour] = neighbours(transport, ["a", "b"]);
     let first = members[0].transport.append(update(&["a"], "one"), Some(&key("k"))).await;
     let first = first.expect("it must work");
     let private = rivulet_core::Update { private: true, ..update(&["a"], "one") };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rivulet_core::Partitions;
 use rivulet_redis::{RedisConfig, TlsFiles};
 
-use super::{reader::Reader, values};
+use super::reader::Reader;
 use crate::quantity;
 
 /// More replicas than anybody has.
@@ -15,9 +15,7 @@ impl Reader<'_> {
     /// `Some(None)`: no Redis. `None`: there is a mistake.
     pub(super) fn redis(&mut self, retention: Option<(Duration, usize)>) -> Option<Option<RedisConfig>> {
         let mistakes_before = self.mistakes.len();
-        let url = self.value("redis-url", |text| {
-            rivulet_redis::check_url(text).map(|()| text.to_owned())
-        });
+        let url = self.value("redis-url", |text| rivulet_redis::check_url(text).map(|()| text.to_owned()));
         let prefix = self.value("redis-prefix", prefix);
         let partitions = self.value("redis-partitions", partitions);
         let wait_replicas = self.value("redis-wait-replicas", |text| {
