@@ -114,8 +114,7 @@ impl Part {
 
     /// The gap in a page that the subscriber does not know of yet.
     fn untold(&mut self, page: &SharedPage, position: Position) -> Option<Gap> {
-        // A shared page may have been read for someone who stood before its gap.
-        let gap = page.gap.as_ref().filter(|gap| gap.oldest > position.next() || page.starts_at(position))?;
+        let gap = page.gap_after(position)?;
         if self.told.as_ref().is_some_and(|told| gap::covers(told, gap)) {
             return None;
         }
