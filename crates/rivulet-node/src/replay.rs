@@ -174,7 +174,7 @@ pub(crate) fn parts<'a>(
         return by_partition.map(|topics| part(topics[0].0, selection(topics))).collect();
     }
     // Shared by all partitions that have none of the topics.
-    let shared: Arc<[Matcher]> = others.iter().map(|matcher| Matcher::clone(matcher)).collect();
+    let shared: Arc<[Matcher]> = others.into_iter().cloned().collect();
     let selection = |partition| {
         let here = || topics.iter().filter(|(of, _)| *of == partition);
         if here().next().is_none() {

@@ -144,12 +144,10 @@ impl Client {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            let mut chunk = [0; 1 << 14];
-            let n = self.socket.read(&mut chunk).await.unwrap_or(0);
-            if n == 0 {
+            self.received.reserve(1 << 12);
+            if self.socket.read_buf(&mut self.received).await.unwrap_or(0) == 0 {
                 return None;
             }
-            self.received.extend_from_slice(&chunk[..n]);
             self.parse();
         }
     }

@@ -53,7 +53,6 @@ async fn a_thousand_that_come_back_at_once_read_little_more_than_one() {
             let one = read(1).await;
             tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
             let all = read(clients).await;
-            println!("{partitions} partitions: one client {one} reads, {clients} clients {all}");
             assert!(all <= 20 * one, "{all} reads for {clients}, {one} for one");
             hub.is_empty_again().await;
         }
