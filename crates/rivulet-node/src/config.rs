@@ -34,8 +34,9 @@ pub(crate) const PAGES_AGE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const PAGES_BYTES_MAX: usize = 32 << 20;
 /// How many pages are kept for others: empty ones are nearly free, but not quite.
 pub(crate) const PAGES_LEN_MAX: usize = 4096;
-/// How much earlier a stream starts in the other partitions than the update whose publisher's id it continues after, in
-/// microseconds: their clocks differ by what the servers' do. Better twice than lost.
+/// How far the clocks of two partitions may stand apart, in microseconds: by what their servers' differ, and by what an
+/// idle one lags until its next tick. A stream that continues after a publisher's id starts so much earlier in the other
+/// partitions: better twice than lost.
 pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 5_000_000;
 /// Longest wait for one of the node's reads of the log.
 pub(crate) const READ_WAIT_MAX: Duration = Duration::from_secs(10);

@@ -45,7 +45,7 @@ pub(crate) struct SharedPage {
     pub(crate) through: Position,
     pub(crate) more: bool,
     pub(crate) clock: Position,
-    pub(crate) gap: Option<Gap>,
+    gap: Option<Gap>,
     bytes: usize,
 }
 
@@ -64,18 +64,18 @@ impl SharedPage {
         &self.deliveries[self.deliveries.partition_point(|delivery| delivery.position() <= position)..]
     }
 
-    /// Whether it was read after this position.
-    pub(crate) fn starts_at(&self, position: Position) -> bool {
-        self.after == position
+    /// What a reader after a position lacks. The page may have been read for someone who stood before its gap.
+    pub(crate) fn gap_after(&self, position: Position) -> Option<&Gap> {
+        self.gap.as_ref().filter(|gap| gap.oldest > position.next() || position == self.after)
     }
 
     /// Whether a reader gets on with this page as well as with one that is read for it. The page at the log's end must
     /// reach up to the reader's rings: it would be asked for again and again otherwise.
     fn serves(&self, ask: &Ask) -> bool {
         let within = self.after <= ask.after && (ask.after < self.through || ask.after == self.after);
-        // A gap concerns only who stands before its end.
-        let same_gap = self.gap.as_ref().is_none_or(|gap| gap.oldest <= ask.after.next());
-        within && (same_gap || ask.after == self.after) && (self.more || self.through >= ask.floor)
+        // Of what a gap took, this reader may lack less than the one that the page was read for.
+        let same_gap = ask.after == self.after || self.gap_after(ask.after).is_none();
+        within && same_gap && (self.more || self.through >= ask.floor)
     }
 }
 

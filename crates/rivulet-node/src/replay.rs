@@ -114,8 +114,7 @@ impl Part {
 
     /// The gap in a page that the subscriber does not know of yet.
     fn untold(&mut self, page: &SharedPage, position: Position) -> Option<Gap> {
-        // A shared page may have been read for someone who stood before its gap.
-        let gap = page.gap.as_ref().filter(|gap| gap.oldest > position.next() || page.starts_at(position))?;
+        let gap = page.gap_after(position)?;
         if self.told.as_ref().is_some_and(|told| gap::covers(told, gap)) {
             return None;
         }
@@ -175,7 +174,7 @@ pub(crate) fn parts<'a>(
         return by_partition.map(|topics| part(topics[0].0, selection(topics))).collect();
     }
     // Shared by all partitions that have none of the topics.
-    let shared: Arc<[Matcher]> = others.iter().map(|matcher| Matcher::clone(matcher)).collect();
+    let shared: Arc<[Matcher]> = others.into_iter().cloned().collect();
     let selection = |partition| {
         let here = || topics.iter().filter(|(of, _)| *of == partition);
         if here().next().is_none() {

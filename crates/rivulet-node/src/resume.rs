@@ -1,7 +1,10 @@
 //! Where a subscriber continues, and what its answer says about it.
 
-use rivulet_core::{Cursor, EventId, Frame, LastEventId, Matcher, Position, cursor::position_id};
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
+
+use rivulet_core::{
+    Cursor, EventId, Frame, LastEventId, Matcher, Partition, Partitions, Position, cursor::position_id,
+};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -48,7 +51,7 @@ impl Reservation {
         let known = match &start {
             Start::Earliest => {
                 // It asked for what is kept, and knows that this may not be all.
-                openings.iter_mut().for_each(|opening| opening.part.told.clone_from(&opening.page.gap));
+                openings.iter_mut().for_each(|opening| opening.part.told = opening.gap().cloned());
                 false
             }
             Start::AfterUpdate(_, position) => {
@@ -125,11 +128,11 @@ impl Reservation {
 
     /// A gap that lies in the time before the update which the subscriber named is none: the subscriber had seen that.
     async fn look_closer(&self, opening: &mut Opening, position: Position) -> Result<(), TransportError> {
-        if opening.after < position && opening.page.gap.is_some() {
+        if opening.after < position && opening.gap().is_some() {
             let ask = Ask { after: position, ..opening.part.ask(&Cursor::default()) };
             let page = self.worker.node.pages.read(ask).await?;
-            if page.gap.is_none() {
-                opening.part.told.clone_from(&opening.page.gap);
+            if page.gap_after(position).is_none() {
+                opening.part.told = opening.gap().cloned();
             }
         }
         Ok(())
@@ -138,7 +141,7 @@ impl Reservation {
 
 impl Opening {
     async fn read(
-        worker: std::rc::Rc<WorkerShared>,
+        worker: Rc<WorkerShared>,
         part: Part,
         cursor: Cursor,
         mut unknown: bool,
@@ -146,15 +149,21 @@ impl Opening {
         let mut after = cursor.position(part.partition);
         let mut page = worker.node.pages.read(part.ask(&cursor)).await?;
         if after > page.clock {
-            // The partition's history has not got there: it is another one, or it was lost.
-            (after, unknown) = (Position::ZERO, true);
-            page = worker.node.pages.read(part.ask(&Cursor::default())).await?;
+            // The partition's history has not got there: it is another one, or it was lost, or the cursor has the
+            // position from another partition, whose clock is a little ahead while this one has nothing to do.
+            unknown = !is_of_another_partition(&cursor, part.partition, page.clock, worker.node.partitions);
+            after = if unknown { Position::ZERO } else { page.clock };
+            page = worker.node.pages.read(part.ask(&Cursor::at(after))).await?;
         }
         Ok(Self { part, after, page, unknown })
     }
 
+    fn gap(&self) -> Option<&Gap> {
+        self.page.gap_after(self.after)
+    }
+
     fn lacks_nothing(&self) -> bool {
-        let Some(gap) = &self.page.gap else { return true };
+        let Some(gap) = self.gap() else { return true };
         self.part.told.as_ref().is_some_and(|told| gap::covers(told, gap))
     }
 
@@ -173,14 +182,27 @@ impl Opening {
     fn oldest(&self) -> Position {
         let first = self.page.after(self.after).first();
         let first = first.map_or(self.page.through, |first| first.position());
-        self.page.gap.as_ref().map_or(first, |gap| gap.oldest.max(first))
+        self.gap().map_or(first, |gap| gap.oldest.max(first))
     }
+}
+
+/// Whether a cursor may know a position that a partition has not reached from another one: most ids name only one
+/// position for all partitions.
+fn is_of_another_partition(
+    cursor: &Cursor,
+    partition: Partition,
+    clock: Position,
+    partitions: Partitions,
+) -> bool {
+    let is_exact = cursor.ahead().iter().any(|(ahead, _)| *ahead == partition);
+    let lead = cursor.base().as_micros().saturating_sub(clock.as_micros());
+    partitions != Partitions::ONE && !is_exact && lead <= CLOCK_SKEW_MAX_MICROS
 }
 
 impl Seat {
     /// Says first of all that what the subscriber has missed is not known, where its position is not of the hub's
     /// history.
-    fn tell_unknown(&mut self, openings: &mut [Opening], partitions: rivulet_core::Partitions) {
+    fn tell_unknown(&mut self, openings: &mut [Opening], partitions: Partitions) {
         let unknown = || openings.iter().filter(|opening| opening.unknown);
         let Some(oldest) = unknown().map(Opening::oldest).max() else { return };
         let mut names: Vec<&str> = Vec::new();
@@ -208,14 +230,14 @@ impl Seat {
 
     /// The pages that were read are shared, so most of them can be had again at once: only one is held, since a
     /// subscriber of all partitions would hold too much.
-    fn start_replay(&mut self, openings: Vec<Opening>, partitions: rivulet_core::Partitions) {
+    fn start_replay(&mut self, openings: Vec<Opening>, partitions: Partitions) {
         let alone = openings.len() == 1;
         let mut first = None;
         let mut parts = smallvec::SmallVec::with_capacity(openings.len());
-        for Opening { mut part, page, .. } in openings {
+        for Opening { mut part, page, after, .. } in openings {
             if alone {
                 first = Some(page);
-            } else if page.deliveries.is_empty() && page.gap.is_none() {
+            } else if page.deliveries.is_empty() && page.gap_after(after).is_none() {
                 self.cursor.advance(part.partition, page.through);
                 part.more = page.more;
             } else {

@@ -34,7 +34,8 @@ impl Ring {
 
     /// Forgets what stands up to `through`, and that it ever had it.
     pub(crate) fn lose(&mut self, through: Position) {
-        while let Some(delivery) = self.frames.pop_front_if(|delivery| delivery.position() <= through) {
+        let lost = self.frames.partition_point(|delivery| delivery.position() <= through);
+        for delivery in self.frames.drain(..lost) {
             self.bytes -= delivery.frame.bytes.len();
         }
         self.floor = self.floor.max(through);

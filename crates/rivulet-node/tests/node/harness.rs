@@ -29,8 +29,7 @@ pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
 
 impl Hub {
     pub(crate) fn start(config: NodeConfig) -> Self {
-        let (transport, feed) = memory(1, 100_000);
-        Self::on(transport, feed, config)
+        Self::on_memory(1, config)
     }
 
     /// A hub that keeps so many updates per topic.
@@ -41,8 +40,12 @@ impl Hub {
 
     /// A hub with so many partitions.
     pub(crate) fn partitioned(partitions: u16) -> Self {
+        Self::on_memory(partitions, NodeConfig::default())
+    }
+
+    pub(crate) fn on_memory(partitions: u16, config: NodeConfig) -> Self {
         let (transport, feed) = memory(partitions, 100_000);
-        Self::on(transport, feed, NodeConfig::default())
+        Self::on(transport, feed, config)
     }
 
     pub(crate) fn on(transport: Arc<dyn Transport>, feed: Feed, config: NodeConfig) -> Self {
@@ -68,7 +71,7 @@ impl Hub {
     pub(crate) fn open(&self, reservation: Reservation, buffer: usize) -> Client {
         let (ours, theirs) = tokio::io::duplex(buffer);
         reservation.open(Box::new(Pipe(theirs)), Bytes::from_static(b":\n"));
-        Client { socket: ours, received: Vec::new(), events: VecDeque::new() }
+        Client { socket: ours, received: Vec::new(), scanned: 0, events: VecDeque::new() }
     }
 
     /// A request that continues after an id.
@@ -129,6 +132,8 @@ pub(crate) struct Event {
 pub(crate) struct Client {
     socket: DuplexStream,
     received: Vec<u8>,
+    /// So many of them do not hold the end of a block.
+    scanned: usize,
     events: VecDeque<Event>,
 }
 
@@ -139,12 +144,10 @@ impl Client {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
             }
-            let mut chunk = [0; 4096];
-            let n = self.socket.read(&mut chunk).await.unwrap_or(0);
-            if n == 0 {
+            self.received.reserve(1 << 12);
+            if self.socket.read_buf(&mut self.received).await.unwrap_or(0) == 0 {
                 return None;
             }
-            self.received.extend_from_slice(&chunk[..n]);
             self.parse();
         }
     }
@@ -177,8 +180,9 @@ impl Client {
     }
 
     fn parse(&mut self) {
-        while let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
-            let block: Vec<u8> = self.received.drain(..end + 2).collect();
+        while let Some(end) = self.received[self.scanned..].windows(2).position(|pair| pair == b"\n\n") {
+            let block: Vec<u8> = self.received.drain(..self.scanned + end + 2).collect();
+            self.scanned = 0;
             let text = String::from_utf8(block).expect("frames are UTF-8");
             let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
             self.events.push_back(Event {
@@ -187,6 +191,7 @@ impl Client {
                 data: field("data: "),
             });
         }
+        self.scanned = self.received.len().saturating_sub(1);
     }
 }
 

@@ -3,5 +3,9 @@
 
 mod dispatch;
 mod endings;
+mod gaps;
 mod harness;
+mod partitions;
 mod resume;
+mod sharing;
+mod tap;

@@ -1,0 +1,162 @@
+//! Replays of many at once: they share what is read, and nobody waits for a page that is no use.
+
+use std::sync::{
+    Arc,
+    atomic::Ordering::{Relaxed, SeqCst},
+};
+
+use rivulet_core::Matcher;
+use rivulet_node::{NodeConfig, SubscribeError};
+
+use crate::{
+    harness::{Hub, exact, local, request},
+    tap::Tap,
+};
+
+fn tapped(partitions: u16) -> (Hub, Arc<Tap>) {
+    let (tap, feed) = Tap::start(partitions, 100_000);
+    let config = NodeConfig { lifetime: None, heartbeat: None, ..NodeConfig::default() };
+    (Hub::on(tap.clone(), feed, config), tap)
+}
+
+#[tokio::test]
+async fn a_thousand_that_come_back_at_once_read_little_more_than_one() {
+    local(async {
+        // Those of several partitions have ids of their own: fewer do here.
+        for (partitions, clients, wish) in [(1, 1000, exact(&["a"])), (8, 100, request(vec![Matcher::All]))] {
+            let (hub, tap) = tapped(partitions);
+            let mut stream = hub.subscribe(wish.clone(), 1 << 16).await;
+            hub.publish(&["a"], "start").await;
+            let start = stream.event().await.unwrap().id;
+            drop(stream);
+            for n in 0..300 {
+                hub.publish(&[["a", "b", "c"][n % if partitions == 1 { 1 } else { 3 }]], &n.to_string())
+                    .await;
+            }
+            let read = async |clients: usize| {
+                tap.reads.store(0, SeqCst);
+                let mut readers = Vec::new();
+                for n in 0..clients {
+                    let reservation = hub.reserve(hub.resuming(wish.clone(), &start)).await.unwrap();
+                    let mut reader = hub.open(reservation, 1000 + n * 7);
+                    readers.push(tokio::task::spawn_local(async move {
+                        for _ in 0..300 {
+                            reader.data().await.unwrap();
+                        }
+                    }));
+                }
+                for reader in readers {
+                    reader.await.unwrap();
+                }
+                tap.reads.load(SeqCst)
+            };
+            let one = read(1).await;
+            tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+            let all = read(clients).await;
+            assert!(all <= 20 * one, "{all} reads for {clients}, {one} for one");
+            hub.is_empty_again().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn clients_that_come_back_at_different_places_share_too() {
+    local(async {
+        let (hub, tap) = tapped(1);
+        let mut ids = Vec::new();
+        for n in 0..600 {
+            ids.push(hub.publish(&["a"], &n.to_string()).await);
+        }
+        let mut clients = Vec::new();
+        for n in 0..300 {
+            clients.push((n, hub.subscribe(hub.resuming(exact(&["a"]), &ids[n]), 1 << 17).await));
+        }
+        for (start, client) in &mut clients {
+            for n in *start + 1..600 {
+                assert_eq!(client.data().await, Some(n.to_string()));
+            }
+        }
+        let reads = tap.reads.load(SeqCst);
+        assert!(reads < 40, "{reads} reads for 300 clients that need 10 at most each");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn large_updates_are_read_one_by_one() {
+    local(async {
+        let (hub, tap) = tapped(1);
+        let data = "x".repeat(1 << 20);
+        for _ in 0..20 {
+            hub.publish(&["a"], &data).await;
+        }
+        let mut client = hub.subscribe(hub.resuming(exact(&["a"]), "earliest"), 1 << 16).await;
+        for _ in 0..20 {
+            assert_eq!(client.data().await.unwrap().len(), 1 << 20);
+        }
+        assert_eq!(*tap.largest.lock(), [1, 1 << 20]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_from_the_end_of_the_log_is_not_given_to_who_needs_more() {
+    local(async {
+        for (partitions, wish) in [(1, exact(&["a"])), (8, exact(&["a", "b", "c"]))] {
+            let (hub, tap) = tapped(partitions);
+            let mut live = hub.subscribe(wish.clone(), 1 << 16).await;
+            let mut start = None;
+            for round in 0..50 {
+                hub.publish(&["a"], &round.to_string()).await;
+                let event = live.event().await.unwrap();
+                let start = start.get_or_insert(event.id).clone();
+                tap.reads.store(0, SeqCst);
+                // The pages of the rounds before are still kept, and end before what the rings have seen.
+                let mut client = hub.subscribe(hub.resuming(wish.clone(), &start), 4096).await;
+                for n in 1..=round {
+                    assert_eq!(client.data().await, Some(n.to_string()));
+                }
+                hub.publish(&["b"], "of no interest, or live").await;
+                if partitions > 1 {
+                    client.data().await.unwrap();
+                    live.data().await.unwrap();
+                    break;
+                }
+                let reads = tap.reads.load(SeqCst);
+                assert!(reads <= 3, "{reads} reads in round {round}");
+            }
+            drop(live);
+            hub.is_empty_again().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_refuses_at_once_and_delays_who_is_seated() {
+    local(async {
+        let (hub, tap) = tapped(1);
+        for n in 0..200 {
+            hub.publish(&["a"], &n.to_string()).await;
+        }
+        let mut client = hub.subscribe(hub.resuming(exact(&["a"]), "earliest"), 64).await;
+        assert_eq!(client.data().await.as_deref(), Some("0"));
+        tap.broken.store(true, SeqCst);
+        tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
+        let started = std::time::Instant::now();
+        let refused = hub.reserve(hub.resuming(exact(&["a"]), "#5")).await;
+        assert!(matches!(refused, Err(SubscribeError::Transport(_))));
+        assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+        for n in 1..64 {
+            assert_eq!(client.data().await, Some(n.to_string()));
+        }
+        tap.broken.store(false, Relaxed);
+        for n in 64..200 {
+            assert_eq!(client.data().await, Some(n.to_string()));
+        }
+        drop(client);
+        hub.is_empty_again().await;
+    })
+    .await;
+}
