@@ -1,0 +1,1 @@
+//! Hand-made histories, and what the judge must say of them.
