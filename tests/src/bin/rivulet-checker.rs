@@ -41,6 +41,9 @@ struct Arguments {
     /// The program under test; without it, the one that was built beside this one
     #[arg(long)]
     rivulet: Option<PathBuf>,
+    /// Say of each seed what was broken and when
+    #[arg(long)]
+    verbose: bool,
     /// The fault of a broken build
     #[arg(long)]
     fault: Option<String>,
@@ -96,6 +99,9 @@ async fn main() -> ExitCode {
             }
             // A closed pipe does not end a run.
             let _ = writeln!(out, "{}", outcome.summary());
+            if arguments.verbose {
+                let _ = writeln!(out, "{}", outcome.breakages());
+            }
             if !outcome.verdict.is_clean() {
                 let _ = writeln!(out, "{}", outcome.report());
             }

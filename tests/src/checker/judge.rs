@@ -14,7 +14,7 @@ use super::history::{Answer, History, Log, Name};
 
 /// When a history is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum Phase {
     /// While the run goes on: what has not come yet may still come, unless something later came already.
     Underway,
     /// After everybody has had the time to see everything.
@@ -85,7 +85,7 @@ impl Verdict {
 type Seen = HashMap<Name, Vec<usize>>;
 
 /// Judges a history.
-pub fn judge(history: &History, stage: Stage) -> Verdict {
+pub fn judge(history: &History, phase: Phase) -> Verdict {
     let mut verdict = Verdict::default();
     for update in history.updates.values() {
         match update.id() {
@@ -99,11 +99,11 @@ pub fn judge(history: &History, stage: Stage) -> Verdict {
         verdict.deliveries += seen.values().map(Vec::len).sum::<usize>();
         stream::check(history, number, &seen, &mut verdict);
         gaps::check(history, number, &mut verdict);
-        losses::check(history, number, &seen, stage, &mut verdict);
+        losses::check(history, number, &seen, phase, &mut verdict);
         all_seen.push(seen);
     }
     order::check(history, &all_seen, &mut verdict);
-    if stage == Stage::Final {
+    if phase == Phase::Final {
         check_publishers(history, &mut verdict);
     }
     verdict

@@ -84,7 +84,7 @@ impl Arena {
                 self.disturb(step, Network::Slow(delay)).await
             }
             Nemesis::KillPubsub => self.kill_pubsub(step).await,
-            Nemesis::StallSubscriber => Ok(self.stall(step)),
+            Nemesis::StallSubscriber => Ok(self.stall(step).await),
             Nemesis::OutputLimit => self.burst(number, step).await,
         }
     }
@@ -180,13 +180,14 @@ impl Arena {
         Ok(format!("{killed} connections"))
     }
 
-    fn stall(&self, step: &Step) -> String {
+    async fn stall(&self, step: &Step) -> String {
         let books = self.world.books();
         let chosen: Vec<usize> =
             (0..5).map(|offset| (pick(step, books.len()) + 3 * offset) % books.len()).collect();
         for number in &chosen {
             books[*number].stall(step.lasting);
         }
+        tokio::time::sleep(step.lasting).await;
         format!("subscribers {chosen:?} for {:?}", step.lasting)
     }
 

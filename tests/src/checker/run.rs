@@ -14,7 +14,7 @@ use super::{
     evidence,
     fleet::{Fleet, Recipe},
     history::{History, Name},
-    judge::{Kind, Stage as When, Verdict, Violation, judge},
+    judge::{Kind, Phase, Verdict, Violation, judge},
     nemesis::Arena,
     publisher::{Letter, Press, Repeats, publish_all},
     schedule::{Nemesis, Step, draw},
@@ -87,7 +87,7 @@ impl Plan {
             world.accident(error);
         }
         let history = world.history();
-        let verdict = judge(&history, When::Final);
+        let verdict = judge(&history, Phase::Final);
         Outcome { plan: self, schedule, history, verdict, took: start.elapsed() }
     }
 
@@ -127,7 +127,7 @@ impl Plan {
         for publisher in publishers {
             publisher.await.map_err(|error| format!("a publisher: {error}"))?;
         }
-        let certain = self.stops_at_violation && !judge(&arena.world.history(), When::Underway).is_clean();
+        let certain = self.stops_at_violation && !judge(&arena.world.history(), Phase::Underway).is_clean();
         if !certain {
             arena.heal().await;
             arena.world.hurry();
@@ -157,7 +157,7 @@ impl Plan {
             return play.await;
         }
         let watch = async {
-            while judge(&world.history(), When::Underway).is_clean() {
+            while judge(&world.history(), Phase::Underway).is_clean() {
                 tokio::time::sleep(LOOK_INTERVAL).await;
             }
         };
@@ -268,6 +268,19 @@ impl Outcome {
             self.took.as_secs_f64(),
             if verdict.is_clean() { "no violation" } else { "VIOLATIONS" }
         )
+    }
+
+    /// A line for each thing that was broken.
+    pub fn breakages(&self) -> String {
+        let lines = self.history.breakages.iter().map(|breakage| {
+            format!(
+                "  {:>8.3} s to {:>8.3} s  {}",
+                breakage.from.as_secs_f64(),
+                breakage.to.as_secs_f64(),
+                breakage.text
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Everything that is needed to understand, and to repeat, a run that went wrong; empty for one that did not.

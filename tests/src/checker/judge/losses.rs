@@ -1,12 +1,12 @@
 //! Losses: each acknowledged update was seen by everybody who was entitled to it, or lies in a gap that they were told.
 
-use super::{Kind, Seen, Stage, Verdict, Violation, gaps::Gap};
+use super::{Kind, Phase, Seen, Verdict, Violation, gaps::Gap};
 use crate::checker::{
     cursor::Cursor,
     history::{History, Log, Name, Update},
 };
 
-pub(super) fn check(history: &History, number: usize, seen: &Seen, stage: Stage, verdict: &mut Verdict) {
+pub(super) fn check(history: &History, number: usize, seen: &Seen, phase: Phase, verdict: &mut Verdict) {
     let log = &history.logs[number];
     let gaps = Gap::all(log);
     let reached = log.sightings.iter().rev().find_map(|sighting| sighting.what.cursor());
@@ -17,7 +17,7 @@ pub(super) fn check(history: &History, number: usize, seen: &Seen, stage: Stage,
         }
         // Under way only what stands before the last id is late for certain, and only where ids can be compared.
         let is_due = reached.is_some_and(|reached| id.is_single() && reached.base() >= id.base());
-        if stage == Stage::Underway && !is_due {
+        if phase == Phase::Underway && !is_due {
             continue;
         }
         if gaps.iter().any(|gap| gap.excuses(log, update, &id)) {
