@@ -105,6 +105,14 @@ impl Hub {
         hub
     }
 
+    /// Starts a node on any Redis: its URL says of which shape.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub async fn start_at(redis_url: &str, flags: &[&str]) -> Self {
+        Self::start(None, &[&["--redis-url", redis_url][..], flags].concat()).await
+    }
+
     /// Where publishers and subscribers connect.
     pub fn address(&self) -> SocketAddr {
         self.address

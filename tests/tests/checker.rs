@@ -28,7 +28,7 @@ fn plan(topology: Topology, seed: u64, seconds: u64) -> Plan {
         rate: 200,
         repeats: Repeats::UntilAcknowledged,
         // An acknowledged update must survive the death of the server that acknowledged it.
-        replicas: usize::from(topology != Topology::Standalone),
+        replicas: topology.replicas(),
         program: hub::binary(),
         fault: None,
         stops_at_violation: false,
@@ -48,12 +48,16 @@ async fn nothing_is_lost_on_a_single_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_lost_on_redis_sentinel() {
-    expect_clean(&plan(Topology::Sentinel, 3, 20).run().await);
+    let nemeses = [Nemesis::KillMaster, Nemesis::KillNode, Nemesis::KillPubsub, Nemesis::HalfOpen];
+    let plan = Plan { nemeses: nemeses.to_vec(), ..plan(Topology::Sentinel, 3, 20) };
+    expect_clean(&plan.run().await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nothing_is_lost_on_redis_cluster() {
-    expect_clean(&plan(Topology::Cluster, 3, 20).run().await);
+    let nemeses = [Nemesis::KillPrimary, Nemesis::MigrateSlots, Nemesis::KillNode, Nemesis::Cut];
+    let plan = Plan { nemeses: nemeses.to_vec(), ..plan(Topology::Cluster, 3, 20) };
+    expect_clean(&plan.run().await);
 }
 
 /// The build that breaks its promises when it is told to.

@@ -35,7 +35,7 @@ struct Arguments {
     /// Do not repeat a publication without an answer
     #[arg(long)]
     no_repeats: bool,
-    /// For how many replicas nodes wait before they acknowledge; default: 1 where there are any
+    /// For how many replicas nodes wait before they acknowledge; default: what makes a failover safe
     #[arg(long)]
     wait_replicas: Option<usize>,
     /// The program under test; without it, the one that was built beside this one
@@ -60,7 +60,6 @@ impl Arguments {
     fn plan(&self, topology: Topology, seed: u64) -> Plan {
         let chosen = if self.nemesis.is_empty() { Nemesis::value_variants() } else { &self.nemesis };
         let fitting = chosen.iter().copied().filter(|nemesis| nemesis.fits(topology));
-        let usual = usize::from(topology != Topology::Standalone);
         Plan {
             topology,
             seed,
@@ -69,12 +68,17 @@ impl Arguments {
             nemeses: fitting.collect(),
             rate: self.rate,
             repeats: if self.no_repeats { Repeats::Never } else { Repeats::UntilAcknowledged },
-            replicas: self.wait_replicas.unwrap_or(usual),
-            program: self.rivulet.clone().unwrap_or_else(hub::binary),
+            replicas: self.wait_replicas.unwrap_or(topology.replicas()),
+            program: self.rivulet.clone().map_or_else(hub::binary, absolute),
             fault: self.fault.clone(),
             stops_at_violation: false,
         }
     }
+}
+
+/// Nodes are started in directories of their own.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 4)]

@@ -152,7 +152,7 @@ impl Arena {
     async fn disturb(&mut self, step: &Step, network: Network) -> Result<String, String> {
         let breakable = self.stage.breakable()?;
         // Every third time for all: a network that is gone for everybody is what Redis' death looks like.
-        let all = step.target % 3 == 0 && self.topology == Topology::Standalone;
+        let all = step.target.is_multiple_of(3) && self.topology == Topology::Standalone;
         let chosen = if all { breakable } else { vec![breakable[pick(step, breakable.len())]] };
         for number in &chosen {
             self.stage.proxies()[*number].set(network);

@@ -59,21 +59,17 @@ impl Nemesis {
 
     /// What it may do to updates, where the hub waits for this many replicas before it acknowledges.
     pub fn effect(self, topology: Topology, replicas: usize) -> Effect {
-        match self {
-            Self::WipeRedis => Effect::Loses,
-            Self::KillMaster | Self::KillPrimary | Self::LagReplica if replicas == 0 => Effect::Loses,
-            Self::KillMaster | Self::KillPrimary | Self::LagReplica => Effect::Forgets,
+        let fails_over = match self {
+            Self::WipeRedis => return Effect::Loses,
+            Self::KillMaster | Self::KillPrimary | Self::LagReplica => true,
             // Long enough, they end in a failover too.
-            Self::Cut | Self::HalfOpen | Self::Delay | Self::OutputLimit
-                if topology != Topology::Standalone =>
-            {
-                if replicas == 0 {
-                    Effect::Loses
-                } else {
-                    Effect::Forgets
-                }
-            }
-            _ => Effect::Nothing,
+            Self::Cut | Self::HalfOpen | Self::Delay | Self::OutputLimit => topology != Topology::Standalone,
+            _ => false,
+        };
+        match fails_over {
+            false => Effect::Nothing,
+            true if replicas < topology.replicas() => Effect::Loses,
+            true => Effect::Forgets,
         }
     }
 

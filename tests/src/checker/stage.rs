@@ -25,6 +25,16 @@ pub enum Topology {
 }
 
 impl Topology {
+    /// For how many replicas a hub has to wait, so that whoever takes over has what was acknowledged. A Sentinel compares
+    /// replicas by what it asked them a second ago: only what all of them have is safe.
+    pub fn replicas(self) -> usize {
+        match self {
+            Self::Standalone => 0,
+            Self::Sentinel => 2,
+            Self::Cluster => 1,
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -8,6 +8,14 @@ use crate::checker::history::{History, Name, What};
 /// What one subscriber saw of one topic: the subscriber, and the updates with their places in its log.
 type Sequence = (usize, Vec<(Name, usize)>);
 
+/// Two updates that one subscriber saw in this order and another in the other.
+struct Inversion {
+    first: Name,
+    second: Name,
+    /// Where the one saw them, then where the other did.
+    places: Vec<(usize, usize)>,
+}
+
 pub(super) fn check(history: &History, seen: &[Seen], verdict: &mut Verdict) {
     // Updates with two positions have no place in an order; they are judged elsewhere.
     let twice: HashSet<Name> = seen
@@ -19,7 +27,7 @@ pub(super) fn check(history: &History, seen: &[Seen], verdict: &mut Verdict) {
         if caught.is_empty() {
             continue;
         }
-        let Some((first, second, places)) = inverted(&sequences, &caught) else {
+        let Some(Inversion { first, second, places }) = inverted(&sequences, &caught) else {
             verdict.violations.push(Violation {
                 kind: Kind::Order,
                 text: format!(
@@ -91,8 +99,8 @@ fn cyclic(sequences: &[Sequence]) -> HashSet<Name> {
     waits.into_keys().collect()
 }
 
-/// Two updates that one subscriber saw in one order and another in the other, and where.
-fn inverted(sequences: &[Sequence], caught: &HashSet<Name>) -> Option<(Name, Name, Vec<(usize, usize)>)> {
+/// The first contradiction between two subscribers.
+fn inverted(sequences: &[Sequence], caught: &HashSet<Name>) -> Option<Inversion> {
     let caught_only = |sequence: &[(Name, usize)]| -> Vec<(Name, usize)> {
         sequence.iter().filter(|(name, _)| caught.contains(name)).copied().collect()
     };
@@ -108,7 +116,7 @@ fn inverted(sequences: &[Sequence], caught: &HashSet<Name>) -> Option<(Name, Nam
                     && two < one
                 {
                     let places = vec![(*number, at), (*number, then), (*other, *two), (*other, *one)];
-                    return Some((first, second, places));
+                    return Some(Inversion { first, second, places });
                 }
             }
         }
