@@ -281,7 +281,7 @@ impl Drop for Hub {
 }
 
 /// Whether a node counts this many open streams.
-fn connected(admin: SocketAddr, count: usize) -> Result<(), String> {
+pub(crate) fn connected(admin: SocketAddr, count: usize) -> Result<(), String> {
     let metrics = Metrics::scrape(admin)?;
     match metrics.sum(CONNECTED, "") {
         #[expect(clippy::cast_precision_loss, reason = "tests open few connections")]

@@ -78,6 +78,7 @@ async fn expect_caught(fault: &str, nemeses: &[Nemesis]) {
     let plan = Plan {
         nemeses: nemeses.to_vec(),
         program: faulty(),
+        rate: 400,
         fault: Some(fault.to_owned()),
         stops_at_violation: true,
         ..plan(Topology::Standalone, 1, 40)

@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::world::World;
-use crate::{Hub, hub, metrics, port, process::Process};
+use crate::{Hub, deadline::try_eventually, hub, metrics, port, process::Process};
 
 /// How long a node may take until it is ready, and until it has ended after SIGTERM.
 const NODE_PATIENCE: Duration = Duration::from_secs(30);
@@ -150,6 +150,11 @@ impl Fleet {
                 let address = self.nodes[place].address;
                 self.world.accident(format!("node {address} ended by itself: {status}"));
                 continue;
+            }
+            let (address, admin) = (self.nodes[place].address, self.nodes[place].admin);
+            let released = try_eventually(NODE_PATIENCE, || hub::connected(admin, 0)).await;
+            if let Err(error) = released {
+                self.world.accident(format!("node {address} keeps streams of subscribers who left: {error}"));
             }
             self.terminate(place).await;
         }

@@ -70,6 +70,14 @@ impl Interest {
             || asked.into_iter().any(|own| lost.contains(&own.text()))
     }
 
+    /// Whether all these are topics or matchers of the subscriber, as a gap names them.
+    pub fn asks_for(&self, names: &[String]) -> bool {
+        let is_asked = |name: &String| {
+            self.matchers.iter().any(|matcher| matcher.text() == *name || matcher.selects(name))
+        };
+        !names.is_empty() && names.iter().all(is_asked)
+    }
+
     /// The request that opens the stream after an id.
     pub fn request(&self, after: Option<&str>) -> Request {
         let query: Vec<String> =

@@ -36,6 +36,8 @@ pub enum Kind {
     Leak,
     /// A gap was announced where nothing was lost.
     FalseGap,
+    /// The answer's header says that something is lost, and the stream does not.
+    SilentGap,
     /// An honest publisher was refused.
     Refusal,
     /// A node panicked, or something did not get well.

@@ -123,23 +123,33 @@ impl Plan {
         let topology = self.topology;
         let mut arena = Arena { world, topology, stage, fleet, press, topics, replicas };
         self.break_things(&mut arena, schedule).await;
-        arena.world.stop_publishing();
-        for publisher in publishers {
-            publisher.await.map_err(|error| format!("a publisher: {error}"))?;
-        }
-        let certain = self.stops_at_violation && !judge(&arena.world.history(), Phase::Underway).is_clean();
-        if !certain {
-            arena.heal().await;
-            arena.world.hurry();
-            markers.seen_by_all(&arena.topics).await?;
-        }
+        let caught_up = self.catch_up(&mut arena, publishers, &mut markers).await;
         // Nodes count their streams when they end: nobody is to come and go then.
         subscribers.shutdown().await;
         if let Some(directory) = std::env::var_os("RIVULET_CHECKER_LOGS") {
             keep_logs(&PathBuf::from(directory), &arena.fleet);
         }
         arena.fleet.end().await;
-        Ok(())
+        caught_up
+    }
+
+    /// Mends everything and waits until everybody has seen everything, unless a violation is certain already.
+    async fn catch_up(
+        &self,
+        arena: &mut Arena,
+        publishers: Vec<JoinHandle<()>>,
+        markers: &mut Markers,
+    ) -> Result<(), String> {
+        arena.world.stop_publishing();
+        if self.stops_at_violation && !judge(&arena.world.history(), Phase::Underway).is_clean() {
+            return Ok(());
+        }
+        arena.heal().await;
+        for publisher in publishers {
+            publisher.await.map_err(|error| format!("a publisher: {error}"))?;
+        }
+        arena.world.hurry();
+        markers.seen_by_all(&arena.topics).await
     }
 
     /// Plays the schedule, or until a violation is certain.

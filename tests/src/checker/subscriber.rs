@@ -49,7 +49,7 @@ pub fn cast(rooms: &[String], users: &[String], rng: &mut StdRng) -> Vec<(Intere
     }
     let habits = interests.iter().enumerate().map(|(index, _)| match index % 4 {
         0 | 1 => Habit::Steady,
-        2 => Habit::Restless(Duration::from_millis(rng.random_range(500..4_000))),
+        2 => Habit::Restless(Duration::from_millis(rng.random_range(300..2_500))),
         _ => Habit::Slow(Duration::from_millis(rng.random_range(5..60))),
     });
     let habits: Vec<Habit> = habits.collect();

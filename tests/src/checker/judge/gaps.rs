@@ -44,7 +44,7 @@ impl<'a> Gap<'a> {
 pub(super) fn check(history: &History, number: usize, verdict: &mut Verdict) {
     let log = &history.logs[number];
     for gap in Gap::all(log) {
-        if has_reason(history, &gap) {
+        if has_reason(history, &gap) && log.interest.asks_for(gap.topics) {
             verdict.gaps += 1;
             continue;
         }
@@ -52,7 +52,7 @@ pub(super) fn check(history: &History, number: usize, verdict: &mut Verdict) {
         verdict.violations.push(Violation {
             kind: Kind::FalseGap,
             text: format!(
-                "subscriber {number} was told of a gap between {after} and {} in {:?}, where nothing was lost",
+                "subscriber {number} was told of a gap between {after} and {} in {:?}, where it lost nothing",
                 gap.oldest, gap.topics
             ),
             updates: Vec::new(),
@@ -70,22 +70,35 @@ fn has_reason(history: &History, gap: &Gap<'_>) -> bool {
     losses.into_iter().any(|loss| begins <= loss.to + SLACK && ends + SLACK >= loss.from && begins <= ends)
 }
 
-/// A header that does not know an id which was asked for announces a gap too.
+/// A header that does not know an id which was asked for announces a gap too, and the stream must repeat it.
 fn check_headers(history: &History, number: usize, verdict: &mut Verdict) {
     let loss = history.breakages.iter().filter(|breakage| breakage.effect == Effect::Loses);
     let first_loss = loss.map(|loss| loss.from).min();
-    for (index, sighting) in history.logs[number].sightings.iter().enumerate() {
+    let sightings = &history.logs[number].sightings;
+    for (index, sighting) in sightings.iter().enumerate() {
         let What::Opened { after: Some(after), header, .. } = &sighting.what else { continue };
-        let is_known = header.as_ref() == Some(after);
-        if !is_known && first_loss.is_none_or(|loss| sighting.at < loss) {
+        if header.as_ref() == Some(after) {
+            continue;
+        }
+        let mut add = |kind, text: &str, places: Vec<usize>| {
             verdict.violations.push(Violation {
-                kind: Kind::FalseGap,
-                text: format!(
-                    "subscriber {number} asked for {after} and was answered {header:?}; nothing was lost"
-                ),
+                kind,
+                text: format!("subscriber {number} asked for {after} and was answered {header:?}, {text}"),
                 updates: Vec::new(),
-                places: vec![(number, index)],
+                places: places.into_iter().map(|index| (number, index)).collect(),
             });
+        };
+        if first_loss.is_none_or(|loss| sighting.at < loss) {
+            add(Kind::FalseGap, "where nothing was lost", vec![index]);
+        }
+        // With several partitions what others of them keep may come before the gap.
+        let is_single = Cursor::parse(after).is_some_and(|after| after.is_single());
+        let says = |what: &What| matches!(what, What::Update(..) | What::Gap { .. } | What::Ended(_));
+        let first = (index + 1..sightings.len()).find(|next| says(&sightings[*next].what));
+        if let Some(next) = first.filter(|_| is_single)
+            && matches!(sightings[next].what, What::Update(..))
+        {
+            add(Kind::SilentGap, "and no gap event came", vec![index, next]);
         }
     }
 }

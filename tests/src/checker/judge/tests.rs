@@ -199,7 +199,8 @@ fn a_gap_excuses_what_lies_in_it() {
     };
     check(&with_gap(&["a"], "#25"), &[]);
     assert_eq!(judge(&with_gap(&["a"], "#25"), Phase::Final).excused, 1);
-    check(&with_gap(&["b"], "#25"), &[Kind::Lost]);
+    check(&with_gap(&["b"], "#25"), &[Kind::FalseGap, Kind::Lost]);
+    check(&with_gap(&[], "#25"), &[Kind::FalseGap, Kind::Lost]);
     check(&with_gap(&["a"], "#20"), &[Kind::Lost]);
     check(&with_gap(&["a"], "#15"), &[Kind::Lost]);
 }
@@ -223,6 +224,12 @@ fn an_answer_that_does_not_know_the_id_is_a_gap_too() {
     let history = || reader(published(&["#10"]), &["a"], vec![saw(1, "#10"), opened("#10", "earliest")]);
     check(&history(), &[Kind::FalseGap]);
     check(&broken(history(), Effect::Loses), &[]);
+    let then = |what: Vec<What>| {
+        let what = [vec![saw(1, "#10"), opened("#10", "earliest")], what].concat();
+        broken(reader(published(&["#10", "#20"]), &["a"], what), Effect::Loses)
+    };
+    check(&then(vec![heartbeat("#10"), saw(2, "#20")]), &[Kind::SilentGap]);
+    check(&then(vec![gap(&["a"], "#15"), saw(2, "#20")]), &[]);
 }
 
 #[test]
