@@ -65,7 +65,7 @@ fn observation(history: &History, number: usize, places: &[usize], lines: &mut V
     };
     let shown: Vec<usize> = opening.into_iter().chain((*first..=*last).filter(says)).collect();
     let at = log.sightings[opening.unwrap_or(*first)].at;
-    lines.push((at, format!("subscriber {number} asks for {}, {}", log.interest.describe(), log.habits)));
+    lines.push((at, format!("subscriber {number} asks for {}, {:?}", log.interest.describe(), log.habit)));
     let omitted = shown.len().saturating_sub(LINES_MAX);
     for (count, index) in shown.iter().enumerate() {
         let sighting = &log.sightings[*index];
@@ -85,6 +85,7 @@ fn describe(history: &History, what: &What) -> String {
         }
         What::Refused(node, reason) => format!("refused by {node}: {reason}"),
         What::Ended(reason) => format!("ended: {reason}"),
+        What::Stalled(duration) => format!("stops reading for {duration:?}"),
         What::Update(name, id) => {
             let topics = history.updates.get(name).map(|update| update.topics.join(" "));
             format!("saw {name} ({}) with id {id}", topics.unwrap_or_default())

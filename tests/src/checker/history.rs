@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
-use super::{cursor::Cursor, interest::Interest};
+use super::{cursor::Cursor, interest::Interest, subscriber::Habit};
 
 /// Time since the start of a run.
 pub type Moment = Duration;
@@ -110,6 +110,8 @@ pub enum What {
     Refused(SocketAddr, String),
     /// The stream ended.
     Ended(String),
+    /// It was made to stop reading for this long.
+    Stalled(Duration),
     /// An update of ours.
     Update(Name, Cursor),
     /// An event that is no update of ours, or whose id is not the hub's.
@@ -143,8 +145,8 @@ impl What {
 pub struct Log {
     /// What it asked for.
     pub interest: Interest,
-    /// How it reads, for the reader of a report.
-    pub habits: String,
+    /// How it reads.
+    pub habit: Habit,
     /// What it saw.
     pub sightings: Vec<Sighting>,
 }
@@ -169,6 +171,8 @@ pub struct Breakage {
     pub to: Moment,
     /// What was done.
     pub text: String,
+    /// The node that it ended, if it did.
+    pub node: Option<SocketAddr>,
     /// What it may have cost.
     pub effect: Effect,
 }

@@ -1,5 +1,6 @@
 //! The judge: compares what was acknowledged with what was seen. It knows the promises and nothing of the product.
 
+mod endings;
 mod gaps;
 mod losses;
 mod order;
@@ -15,7 +16,8 @@ use super::history::{Answer, History, Log, Name};
 /// When a history is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// While the run goes on: what has not come yet may still come, unless something later came already.
+    /// While the run goes on: what has not come yet may still come, unless something later came already. What a
+    /// breakage may excuse is not judged, since that is noted when it has been mended.
     Underway,
     /// After everybody has had the time to see everything.
     Final,
@@ -34,6 +36,8 @@ pub enum Kind {
     Phantom,
     /// A private update, or one of another topic, was seen.
     Leak,
+    /// A stream of a subscriber that reads was ended by a node that lived on.
+    Dropped,
     /// A gap was announced where nothing was lost.
     FalseGap,
     /// The answer's header says that something is lost, and the stream does not.
@@ -100,7 +104,10 @@ pub fn judge(history: &History, phase: Phase) -> Verdict {
         let seen = seen(log);
         verdict.deliveries += seen.values().map(Vec::len).sum::<usize>();
         stream::check(history, number, &seen, &mut verdict);
-        gaps::check(history, number, &mut verdict);
+        if phase == Phase::Final {
+            gaps::check(history, number, &mut verdict);
+            endings::check(history, number, &mut verdict);
+        }
         losses::check(history, number, &seen, phase, &mut verdict);
         all_seen.push(seen);
     }

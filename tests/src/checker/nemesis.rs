@@ -49,6 +49,8 @@ impl Arena {
     pub async fn perform(&mut self, number: usize, step: &Step) {
         tokio::time::sleep(step.rest).await;
         let from = self.world.now();
+        let ends = matches!(step.nemesis, Nemesis::KillNode | Nemesis::TermNode);
+        let node = ends.then(|| self.fleet.address(pick(step, self.fleet.places())));
         let done = self.break_and_mend(number, step).await;
         let what = done.unwrap_or_else(|error| {
             self.world.accident(format!("step {number}, {step}: {error}"));
@@ -58,6 +60,7 @@ impl Arena {
             from,
             to: self.world.now(),
             text: format!("{}: {what}", step.nemesis.name()),
+            node,
             effect: step.nemesis.effect(self.topology, self.replicas),
         });
     }
@@ -185,7 +188,7 @@ impl Arena {
         let chosen: Vec<usize> =
             (0..5).map(|offset| (pick(step, books.len()) + 3 * offset) % books.len()).collect();
         for number in &chosen {
-            books[*number].stall(step.lasting);
+            books[*number].stall(self.world.now(), step.lasting);
         }
         tokio::time::sleep(step.lasting).await;
         format!("subscribers {chosen:?} for {:?}", step.lasting)

@@ -184,7 +184,9 @@ impl Plan {
 
     fn recipe(&self) -> Recipe {
         let mut flags: Vec<String> =
-            ["--heartbeat", "1s", "--retention-count", "200000"].map(str::to_owned).into();
+            ["--heartbeat", "1s", "--write-deadline", "3s", "--retention-count", "200000"]
+                .map(str::to_owned)
+                .into();
         if self.replicas > 0 {
             flags.extend(["--redis-wait-replicas".to_owned(), self.replicas.to_string()]);
         }

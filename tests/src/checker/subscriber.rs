@@ -28,6 +28,9 @@ pub enum Habit {
     Restless(Duration),
 }
 
+/// The end of a stream that its subscriber has chosen.
+pub const LEFT: &str = "left by itself";
+
 /// The receive buffer of slow subscribers. Linux doubles it.
 const SLOW_BUFFER_LEN: u32 = 4 * 1024;
 
@@ -77,7 +80,7 @@ pub struct Subscriber {
 impl Subscriber {
     /// A subscriber that has seen nothing yet.
     pub fn new(world: &Arc<World>, interest: Interest, habit: Habit, seed: u64) -> Self {
-        let book = world.book(interest, format!("{habit:?}"));
+        let book = world.book(interest, habit);
         Self { world: Arc::clone(world), book, habit, rng: StdRng::seed_from_u64(seed), last: None }
     }
 
@@ -121,7 +124,7 @@ impl Subscriber {
                     return self.pause().await;
                 }
                 Ok(Err(Ending::Malformed(reason))) => return self.note(What::Strange(reason)),
-                Err(_) => return self.note(What::Ended("left by itself".to_owned())),
+                Err(_) => return self.note(What::Ended(LEFT.to_owned())),
             }
         }
     }

@@ -15,6 +15,7 @@ use rand::{rngs::StdRng, seq::IndexedRandom as _};
 use super::{
     history::{Attempt, Breakage, History, Log, Moment, Name, Sighting, Update, What},
     interest::Interest,
+    subscriber::Habit,
 };
 
 /// The publisher that stands for the run itself.
@@ -38,7 +39,7 @@ pub struct World {
 #[derive(Debug)]
 pub struct Book {
     interest: Interest,
-    habits: String,
+    habit: Habit,
     sightings: Mutex<Vec<Sighting>>,
     markers: Mutex<HashSet<Name>>,
     stalled_until: Mutex<Option<Instant>>,
@@ -89,10 +90,10 @@ impl World {
     }
 
     /// A book for a new subscriber.
-    pub fn book(&self, interest: Interest, habits: String) -> Arc<Book> {
+    pub fn book(&self, interest: Interest, habit: Habit) -> Arc<Book> {
         let book = Arc::new(Book {
             interest,
-            habits,
+            habit,
             sightings: Mutex::default(),
             markers: Mutex::default(),
             stalled_until: Mutex::default(),
@@ -192,7 +193,8 @@ impl Book {
     }
 
     /// Makes the subscriber stop reading for a while.
-    pub fn stall(&self, duration: Duration) {
+    pub fn stall(&self, at: Moment, duration: Duration) {
+        self.note(at, What::Stalled(duration));
         *lock(&self.stalled_until) = Some(Instant::now() + duration);
     }
 
@@ -202,10 +204,6 @@ impl Book {
     }
 
     fn log(&self) -> Log {
-        Log {
-            interest: self.interest.clone(),
-            habits: self.habits.clone(),
-            sightings: lock(&self.sightings).clone(),
-        }
+        Log { interest: self.interest.clone(), habit: self.habit, sightings: lock(&self.sightings).clone() }
     }
 }

@@ -8,6 +8,7 @@ use crate::checker::{
     evidence,
     history::{Answer, Attempt, Breakage, Effect, History, Log, Name, Sighting, Update, What},
     interest::{Interest, Matcher},
+    subscriber::{Habit, LEFT},
 };
 
 fn name(number: u32) -> Name {
@@ -67,14 +68,15 @@ fn reader(mut history: History, topics: &[&str], what: Vec<What>) -> History {
         matchers: topics.iter().map(|topic| Matcher::Exact((*topic).to_owned())).collect(),
         grants: Vec::new(),
     };
-    history.logs.push(Log { interest, habits: String::new(), sightings: sightings.collect() });
+    history.logs.push(Log { interest, habit: Habit::Steady, sightings: sightings.collect() });
     history
 }
 
 /// Something was broken in the first ten seconds.
 fn broken(mut history: History, effect: Effect) -> History {
     let text = "a nemesis".to_owned();
-    history.breakages.push(Breakage { from: Duration::ZERO, to: Duration::from_secs(10), text, effect });
+    let (from, to) = (Duration::ZERO, Duration::from_secs(10));
+    history.breakages.push(Breakage { from, to, text, node: None, effect });
     history
 }
 
@@ -230,6 +232,23 @@ fn an_answer_that_does_not_know_the_id_is_a_gap_too() {
     };
     check(&then(vec![heartbeat("#10"), saw(2, "#20")]), &[Kind::SilentGap]);
     check(&then(vec![gap(&["a"], "#15"), saw(2, "#20")]), &[]);
+}
+
+#[test]
+fn a_stream_ends_with_its_node_or_its_reader_only() {
+    let history = |what| reader(published(&[]), &["a"], what);
+    let ended = || vec![opened("#10", "#10"), What::Ended("closed".to_owned())];
+    check(&history(ended()), &[Kind::Dropped]);
+    check(&broken(history(ended()), Effect::Nothing), &[Kind::Dropped]);
+    let mut killed = broken(history(ended()), Effect::Nothing);
+    killed.breakages[0].node = Some(([127, 0, 0, 1], 1).into());
+    check(&killed, &[]);
+    let stalled = What::Stalled(Duration::from_secs(1));
+    check(&history([vec![stalled], ended()].concat()), &[]);
+    check(&history(vec![opened("#10", "#10"), What::Ended(LEFT.to_owned())]), &[]);
+    let mut restless = history(ended());
+    restless.logs[0].habit = Habit::Restless(Duration::from_secs(1));
+    check(&restless, &[]);
 }
 
 #[test]
