@@ -31,6 +31,27 @@ where
     }
 }
 
+/// The same as [`eventually`] for those who go on when it fails.
+///
+/// # Errors
+/// After `deadline`, with the last error of the probe.
+pub async fn try_eventually<T>(
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<T, String>,
+) -> Result<T, String> {
+    let start = Instant::now();
+    loop {
+        match probe() {
+            Ok(found) => return Ok(found),
+            Err(error) if start.elapsed() > deadline => {
+                return Err(format!("not after {deadline:?}: {error}"));
+            }
+            // Slower than in tests: a look here asks several processes.
+            Err(_) => tokio::time::sleep(10 * POLL_INTERVAL).await,
+        }
+    }
+}
+
 /// The same as [`eventually`] where nothing can be awaited: in `Drop`.
 pub fn eventually_blocking<T>(
     deadline: Duration,

@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus},
     sync::Arc,
 };
@@ -103,6 +103,14 @@ impl Hub {
         let mut hub = Self::launch(redis, &[], flags);
         hub.ready().await;
         hub
+    }
+
+    /// Starts a node on any Redis: its URL says of which shape.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub async fn start_at(redis_url: &str, flags: &[&str]) -> Self {
+        Self::start(None, &[&["--redis-url", redis_url][..], flags].concat()).await
     }
 
     /// Where publishers and subscribers connect.
@@ -273,7 +281,7 @@ impl Drop for Hub {
 }
 
 /// Whether a node counts this many open streams.
-fn connected(admin: SocketAddr, count: usize) -> Result<(), String> {
+pub(crate) fn connected(admin: SocketAddr, count: usize) -> Result<(), String> {
     let metrics = Metrics::scrape(admin)?;
     match metrics.sum(CONNECTED, "") {
         #[expect(clippy::cast_precision_loss, reason = "tests open few connections")]
@@ -311,7 +319,12 @@ fn spawn(mut command: Command, dir: &TempDir) -> Process {
 
 /// The program under test without any configuration, not even this process' own.
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary())
+}
+
+/// The same with another program in its place.
+pub fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("RIVULET_") || text.starts_with("MERCURE_") || text == "SERVER_NAME" {
@@ -329,8 +342,16 @@ pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("RIVULET_BIN") {
         return PathBuf::from(path);
     }
-    let own = std::env::current_exe().expect("a running program has a path");
-    let path = own.ancestors().nth(2).expect("target/PROFILE/deps/TEST").join("rivulet");
+    let path = built("rivulet");
     assert!(path.is_file(), "{} is missing: run `cargo build -p rivulet` first", path.display());
     path
+}
+
+/// Where cargo puts a program of this name, beside this one.
+pub fn built(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let directory = own.parent().expect("a file lies in a directory");
+    // A test is target/PROFILE/deps/TEST, a program is target/PROFILE/PROGRAM.
+    let profile = if directory.ends_with("deps") { directory.parent() } else { Some(directory) };
+    profile.expect("target/PROFILE").join(name)
 }

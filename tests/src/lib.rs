@@ -4,6 +4,8 @@
 //! It panics where a test would fail anyway, with what was seen in the message.
 
 pub mod browser;
+pub mod chaos_proxy;
+pub mod checker;
 pub mod deadline;
 pub mod hub;
 pub mod metrics;
@@ -12,6 +14,8 @@ pub mod page;
 pub mod port;
 pub mod process;
 pub mod redis;
+pub mod redis_cluster;
+pub mod sentinel;
 pub mod sse;
 pub mod subscriber;
 pub mod tap;

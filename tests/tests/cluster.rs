@@ -169,7 +169,7 @@ async fn a_client_comes_back_to_the_other_node() {
 async fn while_redis_is_away_streams_stay_open_and_publishers_are_told() {
     let mut redis = RedisServer::start().await;
     let url = redis.url();
-    let hub = Hub::start(None, &["--redis-url", &url]).await;
+    let hub = Hub::start_at(&url, &[]).await;
     let mut stream = hub.subscribe("topic=a").await;
     hub.publish(&[("topic", "a"), ("data", "before")]).await;
     assert_eq!(stream.data(1).await, ["before"]);
