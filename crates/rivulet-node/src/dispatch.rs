@@ -6,7 +6,10 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rivulet_core::Partitions;
+use rivulet_core::{
+    Partitions,
+    fault::{self, Fault},
+};
 use slab::Slab;
 
 use crate::{
