@@ -138,7 +138,7 @@ impl FeedWriter {
         let (partition, position) = (appended.partition, appended.position);
         self.put(partition, position, FeedEvent::Update(appended.clone())).await?;
         let state = self.state(partition);
-        state.seen.saw_update(position);
+        state.seen.saw_announced(position);
         state.channels.delivered(position, &self.topics_in(partition, &appended.update));
         Ok(())
     }

@@ -179,7 +179,8 @@ mod tests {
 
     fn inbox() -> (Inbox, Messages, Arc<Shared>) {
         let zero = rivulet_core::Position::ZERO;
-        let state = PartitionState::starting_after(Partition::default(), Default::default(), zero);
+        let seen = crate::seen::Seen::new(crate::seen::Proof::Announcement);
+        let state = PartitionState::starting_after(Partition::default(), seen, zero);
         super::inbox(Keys::new("rivulet", 0, rivulet_core::Partitions::ONE), Arc::new([state]))
     }
 

@@ -28,6 +28,11 @@ const SCAN_LEN_MAX: usize = 20 * INDEX_LEN;
 /// The least that is read of each of many topics at once.
 const TOPIC_LEN_MIN: usize = 8;
 
+/// How often, and after what pause, a Redis without a clock is looked at again: the next tick makes one, and before that
+/// nobody can say what is lost.
+const BIRTH_LOOKS: usize = 20;
+const BIRTH_PAUSE: Duration = Duration::from_millis(100);
+
 /// See the module.
 pub(crate) struct Log {
     primaries: Arc<Primaries>,
@@ -88,6 +93,23 @@ impl Log {
         limits: PageLimits,
     ) -> Result<Page, TransportError> {
         let limits = PageLimits { len: limits.len.max(1), ..limits };
+        for _ in 0..BIRTH_LOOKS {
+            let page = self.read_now(partition, selection, after, limits).await?;
+            if page.clock > Position::ZERO {
+                return Ok(page);
+            }
+            tokio::time::sleep(BIRTH_PAUSE).await;
+        }
+        Err(TransportError::new("Redis is empty, and nobody has made a clock there yet"))
+    }
+
+    async fn read_now(
+        &self,
+        partition: Partition,
+        selection: &Selection,
+        after: Position,
+        limits: PageLimits,
+    ) -> Result<Page, TransportError> {
         match selection {
             Selection::Topics(topics) => {
                 let here = |topic: &&Topic| self.keys.partitions().of(topic) == partition;

@@ -10,13 +10,27 @@ use crate::{announcement::parse_position, entry::unexpected};
 
 /// Each script gets them: a Redis that stands behind (restored from an older copy, a replica that was promoted) is pushed
 /// forward instead of giving a position twice, and finds out whether it has lost an update.
-#[derive(Default)]
 pub(crate) struct Seen {
     position: AtomicU64,
     update: AtomicU64,
+    proof: Proof,
+}
+
+/// What shows that the log must have an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It was announced: then it was appended, and Redis loses nothing but in a failover.
+    Announcement,
+    /// This node acknowledged it, after replicas had it. One that was announced only may go in a failover, which is
+    /// nobody's loss.
+    Acknowledgement,
 }
 
 impl Seen {
+    pub(crate) fn new(proof: Proof) -> Self {
+        Self { position: AtomicU64::new(0), update: AtomicU64::new(0), proof }
+    }
+
     /// The least that a tick may answer.
     pub(crate) fn least(&self) -> String {
         self.position.load(Ordering::Acquire).to_string()
@@ -45,9 +59,16 @@ impl Seen {
         self.position.fetch_max(position.as_micros(), Ordering::AcqRel);
     }
 
-    /// Remembers an update that is in the log.
-    pub(crate) fn saw_update(&self, position: Position) {
+    /// Remembers an update that the feed has shown.
+    pub(crate) fn saw_announced(&self, position: Position) {
         self.saw(position);
+        if self.proof == Proof::Announcement {
+            self.acknowledged(position);
+        }
+    }
+
+    /// Remembers an update that this node has acknowledged.
+    pub(crate) fn acknowledged(&self, position: Position) {
         self.update.fetch_max(position.as_micros(), Ordering::AcqRel);
     }
 }

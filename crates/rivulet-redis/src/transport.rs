@@ -25,7 +25,7 @@ use crate::{
     partition_state::PartitionState,
     primaries::{Primaries, Reader},
     script::{Call, Script},
-    seen::Seen,
+    seen::{Proof, Seen},
     supervisor::Supervisor,
     ticker::Ticker,
     topology::Topology,
@@ -75,8 +75,9 @@ impl RedisTransport {
         let primaries = Arc::new(Primaries::new(connector.clone(), topology.clone(), wait));
         primaries.follow();
         let ticker = Arc::new(Ticker::new(primaries.clone(), keys.clone(), publish));
+        let proof = if wait.is_some() { Proof::Acknowledgement } else { Proof::Announcement };
         let states =
-            start(&ticker, &keys).await.map_err(|error| ConnectError::unreachable(&address, error))?;
+            start(&ticker, &keys, proof).await.map_err(|error| ConnectError::unreachable(&address, error))?;
         for state in states.iter() {
             check_clock(&config, state.sent())?;
         }
@@ -133,7 +134,7 @@ impl RedisTransport {
             return Err(AppendError::KeyReused);
         }
         let position = seen.answer(&answer)?;
-        seen.saw_update(position);
+        seen.acknowledged(position);
         Ok(position)
     }
 
@@ -178,10 +179,10 @@ impl RedisTransport {
 }
 
 /// The first tick of each partition: where its feed begins. Waits for the connections.
-async fn start(ticker: &Ticker, keys: &Keys) -> Result<Arc<[PartitionState]>, TransportError> {
+async fn start(ticker: &Ticker, keys: &Keys, proof: Proof) -> Result<Arc<[PartitionState]>, TransportError> {
     let begun = std::time::Instant::now();
     let start = async |partition: Partition| {
-        let seen = Seen::default();
+        let seen = Seen::new(proof);
         loop {
             match ticker.tick_as(partition, &seen).await {
                 Ok((position, _)) => {
