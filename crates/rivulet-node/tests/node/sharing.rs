@@ -69,8 +69,8 @@ async fn clients_that_come_back_at_different_places_share_too() {
             ids.push(hub.publish(&["a"], &n.to_string()).await);
         }
         let mut clients = Vec::new();
-        for n in 0..300 {
-            clients.push((n, hub.subscribe(hub.resuming(exact(&["a"]), &ids[n]), 1 << 17).await));
+        for (n, id) in ids.iter().enumerate().take(300) {
+            clients.push((n, hub.subscribe(hub.resuming(exact(&["a"]), id), 1 << 17).await));
         }
         for (start, client) in &mut clients {
             for n in *start + 1..600 {
