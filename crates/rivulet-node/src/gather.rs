@@ -15,17 +15,17 @@ use crate::{
 /// The batch of a live seat; `None` if it fell off a ring. In every partition, what stands up to `verified` has been
 /// pushed.
 pub(crate) fn gather<'a>(
-    seat: &Seat,
+    seat: &mut Seat,
     sources: &'a Slab<Source>,
     partitions: Partitions,
     verified: Position,
 ) -> Option<Batch<'a>> {
-    let mut batch = Batch::starting_after(&seat.cursor, seat.reach, partitions);
     if let [only] = seat.memberships.as_slice() {
         let ring = &sources[only.source as usize].ring;
         if seat.cursor.base() < ring.floor() {
             return None;
         }
+        let mut batch = Batch::starting_after(&seat.cursor, seat.reach, partitions);
         for delivery in ring.after(seat.cursor.base()) {
             take(seat, sources, &mut batch, delivery);
             if batch.is_full() {
@@ -49,8 +49,9 @@ pub(crate) fn gather<'a>(
     if seat.reach == Reach::Several && heads.iter().all(|(head, _)| head.position() > verified) {
         // Its rings have nothing more up to there: the cursor forgets what it knew of single partitions, and its ids
         // stay short.
-        batch.through.raise(verified);
+        seat.cursor.raise(verified);
     }
+    let mut batch = Batch::starting_after(&seat.cursor, seat.reach, partitions);
     while !batch.is_full()
         && let Some(first) =
             heads.iter().enumerate().min_by_key(|(_, (head, _))| head.position()).map(|(i, _)| i)

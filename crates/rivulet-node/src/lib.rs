@@ -6,7 +6,10 @@
 //!
 //! The pump takes the feed, encodes each update once and hands the frame to the workers that have subscribers for it.
 //! A worker writes it straight to the sockets of its seats. There is no queue per connection: a seat that cannot take
-//! more keeps its cursor into the ring, and reads the log once it fell off.
+//! more keeps its cursor into the ring, and reads the log once it fell off, in pages that all who read the same share.
+//!
+//! A source holds one partition. A seat whose topics stand in one is served with the shared bytes; one that reads several
+//! has a position in each, and an id of its own in every frame.
 //!
 //! It does not know HTTP or Redis.
 

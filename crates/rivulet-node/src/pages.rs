@@ -251,3 +251,6 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

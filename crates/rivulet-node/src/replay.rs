@@ -140,6 +140,7 @@ impl Seat {
             let oldest = position_id(partitions, gap.oldest);
             let event = Frame::gap(&self.cursor.id(partitions), names, &oldest);
             replay.page = Some(page);
+            tracing::debug!(subscriber.id = %self.id, %partition, oldest, "a stream is told of a gap");
             self.put_first(event);
         } else {
             replay.page = Some(page);

@@ -72,6 +72,9 @@ pub(crate) struct Seat {
     pub(crate) _place: Place,
 }
 
+/// Most connections are idle, so what a node can hold is decided here.
+const _: () = assert!(size_of::<Seat>() <= 208);
+
 /// What became of a write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrote {

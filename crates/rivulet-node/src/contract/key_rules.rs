@@ -56,15 +56,16 @@ pub async fn repeats_that_overlap_are_appended_once(hub: &impl Hub) {
     assert!(answers.chunks(2).all(|pair| pair == &answers[..2]), "{answers:?}");
 }
 
-/// A key that was used for another update of the partition is refused, and nothing is appended.
+/// A key that was used for another update of the partition is refused, and nothing is appended. (A key is
+/// known in that of the canonical topic.)
 pub async fn a_key_serves_one_update_only(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members.last().expect("a hub has a node").transport;
-    let [_, neighbour] = neighbours(transport, ["a", "b"]);
     let first = members[0].transport.append(update(&["a"], "one"), Some(&key("k"))).await;
     let first = first.expect("it must work");
+    let [_, b] = &neighbours(transport, ["a", "b"]);
     let private = rivulet_core::Update { private: true, ..update(&["a"], "one") };
-    for other in [update(&["a"], "two"), update(&[&neighbour], "one"), private] {
+    for other in [update(&["a"], "two"), update(&[b], "one"), private] {
         let answer = transport.append(other, Some(&key("k"))).await;
         assert!(matches!(answer, Err(AppendError::KeyReused)), "{answer:?}");
     }

@@ -198,3 +198,28 @@ async fn an_update_that_stands_in_two_partitions_arrives_once() {
     })
     .await;
 }
+
+/// Most ids name one position, which another partition that has nothing to do may not have reached yet.
+#[tokio::test]
+async fn an_id_from_a_busy_partition_continues_in_an_idle_one() {
+    local(async {
+        let [busy, idle] = apart();
+        let hub = Hub::partitioned(8);
+        hub.publish(&[idle], "before").await;
+        let last = hub.publish(&[busy], "last").await;
+        for wish in [exact(&[idle]), exact(&[busy, idle]), request(vec![Matcher::All])] {
+            let reservation = hub.reserve(hub.resuming(wish, &last)).await.unwrap();
+            assert_eq!(reservation.resumed(), Some(Resumed::Known), "{last}");
+            let mut client = hub.open(reservation, 4096);
+            let live = hub.publish(&[idle], "live").await;
+            assert_eq!(client.data().await.as_deref(), Some("live"));
+            drop(client);
+            // Far ahead it is of no partition's history.
+            let position: u64 = live.trim_start_matches("#8:").parse().unwrap();
+            let ahead = format!("#8:{}", position + 3_600_000_000);
+            let future = hub.reserve(hub.resuming(exact(&[idle]), &ahead)).await.unwrap();
+            assert_eq!(future.resumed(), Some(Resumed::Earliest));
+        }
+    })
+    .await;
+}
