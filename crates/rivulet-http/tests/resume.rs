@@ -4,6 +4,8 @@
 mod hub;
 
 use hub::{HUB, Hub, client::Stream};
+use rivulet_core::Partitions;
+use rivulet_node::{MemoryTransport, NodeConfig, Retention};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_spelling_of_the_last_id_is_understood() {
@@ -100,6 +102,30 @@ async fn a_last_id_of_a_megabyte_is_an_unknown_one_or_refused() {
     if let Ok(response) = request.send().await {
         assert_eq!(response.status(), 431);
     }
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_with_partitions_reads_its_own_ids() {
+    let (transport, feed) = MemoryTransport::partitioned(Retention::default(), Partitions::new(8).unwrap());
+    let config = NodeConfig::default();
+    let hub = Hub::start_on(transport, feed, config, hub::both(), |config| config.anonymous = true).await;
+    let mut live = hub.stream("match=*").await;
+    for topic in ["a", "b", "c", "d", "e"] {
+        let id = hub.published(&format!("topic={topic}&data=data-{topic}")).await;
+        assert!(id.starts_with("#8:"), "{id}");
+    }
+    // In between each event has its id: that of the third names the partitions it has read.
+    let mut text = live.until("data: data-c\n\n").await.to_owned();
+    text.truncate(text.find("data: data-c").unwrap());
+    let id = text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap().to_owned();
+    let request = hub.request("GET", &format!("{HUB}?match=*")).header("Last-Event-ID", &id);
+    let mut stream = Stream::of(request.send().await.unwrap());
+    assert_eq!(stream.header("mercure-last-event-id"), Some(id.as_str()));
+    stream.until("data: data-d\n").await;
+    let text = stream.until("data: data-e\n").await;
+    assert!(!text.contains("data-a") && !text.contains("data-c") && !text.contains("rivulet-gap"), "{text}");
+    drop((live, stream));
     hub.left_nothing().await;
 }
 
