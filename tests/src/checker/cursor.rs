@@ -1,6 +1,9 @@
 //! The ids of the hub as its clients can read them: `#<position>`, or `#<P>:<base>,<k>+<delta>…` for P partitions.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
+
+/// What is shown of an id.
+const BRIEF_LEN: usize = 60;
 
 /// How far a stream has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,9 +63,21 @@ impl Cursor {
 
     /// Whether this stands nowhere behind `other`.
     pub fn reaches(&self, other: &Self) -> bool {
+        self.base >= other.base && self.behind(other).is_empty()
+    }
+
+    /// The partitions that one of the two names in which this stands behind `other`, with where they stand.
+    pub fn behind(&self, other: &Self) -> Vec<(u32, u64, u64)> {
         let named = self.ahead.iter().chain(&other.ahead).map(|(partition, _)| *partition);
-        self.base >= other.base
-            && named.into_iter().all(|partition| self.of(partition) >= other.of(partition))
+        let named: BTreeSet<u32> = named.collect();
+        let both = named.into_iter().map(|partition| (partition, self.of(partition), other.of(partition)));
+        both.filter(|(_, own, others)| own < others).collect()
+    }
+
+    /// The id, or what of it fits in a line.
+    pub fn brief(&self) -> String {
+        let text = self.to_string();
+        if text.len() <= BRIEF_LEN { text } else { format!("{}…", &text[..BRIEF_LEN]) }
     }
 
     fn of(&self, partition: u32) -> u64 {
