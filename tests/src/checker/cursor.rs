@@ -1,6 +1,6 @@
 //! The ids of the hub as its clients can read them: `#<position>`, or `#<P>:<base>,<k>+<delta>…` for P partitions.
 
-use std::{collections::BTreeSet, fmt};
+use std::fmt;
 
 /// What is shown of an id.
 const BRIEF_LEN: usize = 60;
@@ -63,14 +63,13 @@ impl Cursor {
 
     /// Whether this stands nowhere behind `other`.
     pub fn reaches(&self, other: &Self) -> bool {
-        self.base >= other.base && self.behind(other).is_empty()
+        self.behind(other).is_empty()
     }
 
-    /// The partitions that one of the two names in which this stands behind `other`, with where they stand.
+    /// The partitions in which this stands behind `other`, with where the two stand.
     pub fn behind(&self, other: &Self) -> Vec<(u32, u64, u64)> {
-        let named = self.ahead.iter().chain(&other.ahead).map(|(partition, _)| *partition);
-        let named: BTreeSet<u32> = named.collect();
-        let both = named.into_iter().map(|partition| (partition, self.of(partition), other.of(partition)));
+        let all = 0..self.partitions.max(other.partitions);
+        let both = all.map(|partition| (partition, self.of(partition), other.of(partition)));
         both.filter(|(_, own, others)| own < others).collect()
     }
 
@@ -135,6 +134,7 @@ mod tests {
             ("#64:40,3+10", "#64:10,3+40", true),
             ("#64:40,3+10", "#64:10,3+41", false),
             ("#64:10,3+50", "#64:11", false),
+            ("#2:10,0+5,1+6", "#2:12,1+2", true),
         ] {
             assert_eq!(cursor(this).reaches(&cursor(other)), expected, "{this} {other}");
         }

@@ -99,6 +99,7 @@ fn backwards(id: &Cursor, earlier: &Cursor) -> String {
     let behind: Vec<String> = id
         .behind(earlier)
         .iter()
+        .take(4)
         .map(|(partition, now, then)| format!("partition {partition} at {now} after {then}"))
         .collect();
     format!("id {} after {} {}", id.brief(), earlier.brief(), behind.join(", "))
