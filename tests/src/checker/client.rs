@@ -41,27 +41,21 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens a stream, with a small receive buffer if asked for.
+    /// Opens a stream with a receive buffer of this size (Linux doubles it).
     ///
     /// # Errors
     /// Says why there is none: a refusal, or a connection that failed.
-    pub async fn open(node: SocketAddr, request: &Request, buffer: Option<u32>) -> Result<Self, String> {
+    pub async fn open(node: SocketAddr, request: &Request, buffer: u32) -> Result<Self, String> {
         let opening = Self::open_at_leisure(node, request, buffer);
         tokio::time::timeout(HEAD_PATIENCE, opening)
             .await
             .unwrap_or_else(|_| Err(format!("no answer within {HEAD_PATIENCE:?}")))
     }
 
-    async fn open_at_leisure(
-        node: SocketAddr,
-        request: &Request,
-        buffer: Option<u32>,
-    ) -> Result<Self, String> {
+    async fn open_at_leisure(node: SocketAddr, request: &Request, buffer: u32) -> Result<Self, String> {
         let failed = |error: std::io::Error| error.to_string();
         let socket = TcpSocket::new_v4().map_err(failed)?;
-        if let Some(size) = buffer {
-            socket.set_recv_buffer_size(size).map_err(failed)?;
-        }
+        socket.set_recv_buffer_size(buffer).map_err(failed)?;
         let mut socket = socket.connect(node).await.map_err(failed)?;
         socket.write_all(&request.encode()).await.map_err(failed)?;
         let mut raw = Vec::new();

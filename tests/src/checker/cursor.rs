@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// What is shown of an id.
+const BRIEF_LEN: usize = 60;
+
 /// How far a stream has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
@@ -60,9 +63,20 @@ impl Cursor {
 
     /// Whether this stands nowhere behind `other`.
     pub fn reaches(&self, other: &Self) -> bool {
-        let named = self.ahead.iter().chain(&other.ahead).map(|(partition, _)| *partition);
-        self.base >= other.base
-            && named.into_iter().all(|partition| self.of(partition) >= other.of(partition))
+        self.behind(other).is_empty()
+    }
+
+    /// The partitions in which this stands behind `other`, with where the two stand.
+    pub fn behind(&self, other: &Self) -> Vec<(u32, u64, u64)> {
+        let all = 0..self.partitions.max(other.partitions);
+        let both = all.map(|partition| (partition, self.of(partition), other.of(partition)));
+        both.filter(|(_, own, others)| own < others).collect()
+    }
+
+    /// The id, or what of it fits in a line.
+    pub fn brief(&self) -> String {
+        let text = self.to_string();
+        if text.len() <= BRIEF_LEN { text } else { format!("{}…", &text[..BRIEF_LEN]) }
     }
 
     fn of(&self, partition: u32) -> u64 {
@@ -120,6 +134,7 @@ mod tests {
             ("#64:40,3+10", "#64:10,3+40", true),
             ("#64:40,3+10", "#64:10,3+41", false),
             ("#64:10,3+50", "#64:11", false),
+            ("#2:10,0+5,1+6", "#2:12,1+2", true),
         ] {
             assert_eq!(cursor(this).reaches(&cursor(other)), expected, "{this} {other}");
         }

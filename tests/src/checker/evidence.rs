@@ -1,6 +1,7 @@
 //! The shortest history that shows a violation: the update, what its subscriber saw around it, what was broken then.
 
 use super::{
+    cursor::Cursor,
     history::{Answer, History, Moment, Name, What},
     judge::Violation,
 };
@@ -80,7 +81,11 @@ fn observation(history: &History, number: usize, places: &[usize], lines: &mut V
 fn describe(history: &History, what: &What) -> String {
     match what {
         What::Opened { node, after, header } => {
-            let (after, header) = (after.as_deref().unwrap_or("–"), header.as_deref().unwrap_or("–"));
+            let brief = |id: &Option<String>| match id.as_deref() {
+                Some(id) => Cursor::parse(id).map_or_else(|| id.to_owned(), |cursor| cursor.brief()),
+                None => "–".to_owned(),
+            };
+            let (after, header) = (brief(after), brief(header));
             format!("opened at {node} after {after}, answered {header}")
         }
         What::Refused(node, reason) => format!("refused by {node}: {reason}"),
@@ -88,13 +93,13 @@ fn describe(history: &History, what: &What) -> String {
         What::Stalled(duration) => format!("stops reading for {duration:?}"),
         What::Update(name, id) => {
             let topics = history.updates.get(name).map(|update| update.topics.join(" "));
-            format!("saw {name} ({}) with id {id}", topics.unwrap_or_default())
+            format!("saw {name} ({}) with id {}", topics.unwrap_or_default(), id.brief())
         }
         What::Strange(text) => format!("got {text}"),
-        What::Heartbeat(id) => format!("heartbeat {id}"),
+        What::Heartbeat(id) => format!("heartbeat {}", id.brief()),
         What::Gap { id, topics, oldest } => {
-            let id = id.as_ref().map_or("–".to_owned(), ToString::to_string);
-            format!("told of a gap in {topics:?} before {oldest}, id {id}")
+            let id = id.as_ref().map_or("–".to_owned(), Cursor::brief);
+            format!("told of a gap in {topics:?} before {}, id {id}", oldest.brief())
         }
     }
 }

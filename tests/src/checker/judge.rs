@@ -11,7 +11,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use super::history::{Answer, History, Log, Name};
+use super::history::{Answer, History, Log, Name, Sighting, What};
 
 /// When a history is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct Verdict {
     pub unknown: usize,
     /// Sightings of updates that were checked.
     pub deliveries: usize,
+    /// Streams that were opened.
+    pub streams: usize,
     /// Gaps that were announced, for good reason.
     pub gaps: usize,
     /// Acknowledged updates that were not seen and lie in a gap that says so.
@@ -102,6 +104,8 @@ pub fn judge(history: &History, phase: Phase) -> Verdict {
     let mut all_seen = Vec::new();
     for (number, log) in history.logs.iter().enumerate() {
         let seen = seen(log);
+        let is_opening = |sighting: &&Sighting| matches!(sighting.what, What::Opened { .. });
+        verdict.streams += log.sightings.iter().filter(is_opening).count();
         verdict.deliveries += seen.values().map(Vec::len).sum::<usize>();
         stream::check(history, number, &seen, &mut verdict);
         if phase == Phase::Final {
@@ -121,7 +125,7 @@ pub fn judge(history: &History, phase: Phase) -> Verdict {
 fn seen(log: &Log) -> Seen {
     let mut seen = Seen::new();
     for (index, sighting) in log.sightings.iter().enumerate() {
-        if let super::history::What::Update(name, _) = &sighting.what {
+        if let What::Update(name, _) = &sighting.what {
             seen.entry(*name).or_default().push(index);
         }
     }

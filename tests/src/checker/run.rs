@@ -271,7 +271,7 @@ impl Outcome {
             counts.iter().map(|(nemesis, count)| format!("{} {count}", nemesis.name())).collect();
         let verdict = &self.verdict;
         format!(
-            "{} seed {}: {}; {} updates acknowledged, {} unknown, {} deliveries checked, {} gaps ({} updates excused), \
+            "{} seed {}: {}; {} updates acknowledged, {} unknown, {} deliveries on {} streams checked, {} gaps ({} updates excused), \
              {} forgotten and repeated; {:.1} s; {}",
             self.plan.topology.name(),
             self.plan.seed,
@@ -279,6 +279,7 @@ impl Outcome {
             verdict.acknowledged,
             verdict.unknown,
             verdict.deliveries,
+            verdict.streams,
             verdict.gaps,
             verdict.excused,
             verdict.forgotten,

@@ -85,7 +85,7 @@ impl Nemesis {
             Self::HalfOpen => 500..9_000,
             Self::KillPubsub => 100..1_000,
             Self::LagReplica => 1_000..3_000,
-            Self::StallSubscriber => 2_000..6_000,
+            Self::StallSubscriber => 2_000..9_000,
             Self::OutputLimit => 1_500..3_000,
         }
     }

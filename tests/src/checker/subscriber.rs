@@ -31,7 +31,10 @@ pub enum Habit {
 /// The end of a stream that its subscriber has chosen.
 pub const LEFT: &str = "left by itself";
 
-/// The receive buffer of slow subscribers. Linux doubles it.
+/// The receive buffer of subscribers. Linux' own would hide from a hub for seconds that nobody reads.
+const BUFFER_LEN: u32 = 32 * 1024;
+
+/// The receive buffer of slow ones.
 const SLOW_BUFFER_LEN: u32 = 4 * 1024;
 
 /// The subscribers of a run: all kinds of matchers with all kinds of habits.
@@ -92,7 +95,7 @@ impl Subscriber {
                 continue;
             };
             let request = self.book.interest().request(self.last.as_deref());
-            let buffer = matches!(self.habit, Habit::Slow(_)).then_some(SLOW_BUFFER_LEN);
+            let buffer = if matches!(self.habit, Habit::Slow(_)) { SLOW_BUFFER_LEN } else { BUFFER_LEN };
             match Stream::open(node, &request, buffer).await {
                 Ok(stream) => self.read(node, stream).await,
                 Err(reason) => {

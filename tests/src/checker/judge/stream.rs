@@ -47,7 +47,10 @@ fn check_update(
         found.push((Kind::Duplicate, format!("saw {name} {} times", places.len())));
     }
     if let Some(told) = told_otherwise(update, &ids).filter(|_| !may_have_two) {
-        found.push((Kind::Phantom, format!("saw {name} as {}, its publisher was told {told}", ids[0])));
+        found.push((
+            Kind::Phantom,
+            format!("saw {name} as {}, its publisher was told {told}", ids[0].brief()),
+        ));
     }
     found
 }
@@ -82,7 +85,7 @@ fn check_ids(history: &History, number: usize, verdict: &mut Verdict) {
             if !id.reaches(earlier) || !moves {
                 verdict.violations.push(Violation {
                     kind: Kind::Order,
-                    text: format!("subscriber {number} got id {id} after {earlier}"),
+                    text: format!("subscriber {number} got {}", backwards(id, earlier)),
                     updates: named(&sighting.what),
                     places: vec![(number, before), (number, index)],
                 });
@@ -90,6 +93,16 @@ fn check_ids(history: &History, number: usize, verdict: &mut Verdict) {
         }
         last = Some((index, id));
     }
+}
+
+fn backwards(id: &Cursor, earlier: &Cursor) -> String {
+    let behind: Vec<String> = id
+        .behind(earlier)
+        .iter()
+        .take(4)
+        .map(|(partition, now, then)| format!("partition {partition} at {now} after {then}"))
+        .collect();
+    format!("id {} after {} {}", id.brief(), earlier.brief(), behind.join(", "))
 }
 
 fn named(what: &What) -> Vec<Name> {
