@@ -33,6 +33,9 @@ const TOPIC_LEN_MIN: usize = 8;
 const BIRTH_LOOKS: usize = 20;
 const BIRTH_PAUSE: Duration = Duration::from_millis(100);
 
+/// How far a position may be before the time of Redis, in microseconds: two masters need not agree better about it.
+const LEAD_MAX_MICROS: &str = "5000000";
+
 /// See the module.
 pub(crate) struct Log {
     primaries: Arc<Primaries>,
@@ -143,7 +146,7 @@ impl Log {
         let keys = [&names.clock, &names.birth].into_iter().chain(&streams).chain(&lasts);
         let call = Call {
             keys: keys.map(String::as_bytes).collect(),
-            args: [&after_arg, &count, &bytes].map(String::as_bytes).to_vec(),
+            args: [&after_arg, LEAD_MAX_MICROS, &count, &bytes].map(str::as_bytes).to_vec(),
         };
         let mut answers = self.script(partition, &self.read, &call).await?.into_iter();
         let mut next = || answers.next().ok_or_else(|| unexpected("the answer to a read"));
@@ -207,7 +210,7 @@ impl Log {
         let (after_arg, count) = (after.to_string(), INDEX_LEN.to_string());
         let call = Call {
             keys: [&names.clock, &names.birth, &names.index].map(String::as_bytes).to_vec(),
-            args: vec![after_arg.as_bytes(), count.as_bytes()],
+            args: [&after_arg, LEAD_MAX_MICROS, &count].map(str::as_bytes).to_vec(),
         };
         let answers = self.script(partition, &self.index, &call).await?;
         let [clock, birth, entries] =
