@@ -17,7 +17,7 @@ use crate::{
     deployment::Server,
     keys::Keys,
     script::{Asking, Call, Script},
-    topology::{Map, distinct},
+    topology::Map,
 };
 
 /// The version of what is written to Redis.
@@ -38,7 +38,7 @@ pub(crate) async fn open(
     keys: &Keys,
     map: &Map,
 ) -> Result<(), ConnectError> {
-    let servers = distinct(&map.servers);
+    let servers = map.servers();
     let skews = try_join_all(servers.iter().map(|server| check_server(connector, server))).await?;
     for (server, skew) in servers.iter().zip(&skews) {
         if *skew > SKEW_MAX {

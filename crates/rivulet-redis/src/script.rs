@@ -34,6 +34,10 @@ impl Script {
         Self::new(include_str!("scripts/open.lua"))
     }
 
+    pub(crate) fn takeover() -> Self {
+        Self::new(include_str!("scripts/takeover.lua"))
+    }
+
     pub(crate) fn read() -> Self {
         Self::new(concat!(include_str!("scripts/clock.lua"), include_str!("scripts/read.lua")))
     }
