@@ -16,6 +16,7 @@ use crate::{
     connector::Connector,
     deployment::{Layout, Server},
     keys::Keys,
+    reason::reason,
 };
 
 /// How often the topology is looked at although nothing seems wrong: a demoted master may go on answering.
@@ -142,10 +143,10 @@ async fn ask_sentinel(
     sentinel: &Server,
     master: &str,
 ) -> Result<(u64, Server), String> {
-    let mut connection = connector.sentinel(sentinel).await.map_err(|error| error.to_string())?;
+    let mut connection = connector.sentinel(sentinel).await.map_err(|error| reason(&error))?;
     let fields: RedisResult<std::collections::HashMap<String, String>> =
         redis::cmd("SENTINEL").arg("MASTER").arg(master).query_async(&mut connection).await;
-    let fields = fields.map_err(|error| error.to_string())?;
+    let fields = fields.map_err(|error| reason(&error))?;
     let field = |name: &str| fields.get(name).ok_or_else(|| format!("its answer has no {name}"));
     let port = field("port")?.parse().map_err(|_| "its answer has no port".to_owned())?;
     let epoch = field("config-epoch")?.parse().unwrap_or(0);
@@ -181,11 +182,11 @@ async fn ask_node(
     server: &Server,
     before: Option<&Map>,
 ) -> Result<Map, String> {
-    let mut connection = connector.question(server).await.map_err(|error| error.to_string())?;
+    let mut connection = connector.question(server).await.map_err(|error| reason(&error))?;
     let mut pipeline = redis::pipe();
     pipeline.cmd("CLUSTER").arg("INFO").cmd("CLUSTER").arg("SLOTS");
     let (info, slots): (String, Value) =
-        pipeline.query_async(&mut connection).await.map_err(|error| error.to_string())?;
+        pipeline.query_async(&mut connection).await.map_err(|error| reason(&error))?;
     // A node that was cut off from the others still answers, with what it knew then.
     if before.is_some() && !info.contains("cluster_state:ok") {
         return Err("its cluster is down".to_owned());
