@@ -69,8 +69,9 @@ pub enum ConnectError {
     },
     /// The log's clock is wrong.
     #[error(
-        "the log below the prefix {prefix:?} stands {ahead:?} before the time: it was written while the time of Redis was \
-         wrong, and would keep updates too long; wait until then, or choose another prefix"
+        "the log below the prefix {prefix:?} stands {} s before the time: it was written while the time of Redis was \
+         wrong, and would keep updates too long; wait until then, or choose another prefix",
+        ahead.as_secs()
     )]
     Clock {
         /// The prefix.

@@ -40,8 +40,7 @@ pub(crate) async fn open(
     keys: &Keys,
     map: &Map,
 ) -> Result<(), ConnectError> {
-    let needs =
-        Needs { is_cluster: connector.deployment.is_cluster(), waits: config.wait_replicas > 0 };
+    let needs = Needs { is_cluster: connector.deployment.is_cluster(), waits: config.wait_replicas > 0 };
     let servers = distinct(&map.servers);
     let checks = servers.iter().map(|server| async move {
         let mut partitions = keys.partitions().iter().zip(&map.servers);

@@ -34,10 +34,13 @@ impl Needs {
 
     /// Tries everything on a server, with the names of a partition that stands there; answers what is missing.
     pub(crate) async fn missing(self, connection: &MultiplexedConnection, names: &Names) -> Option<String> {
-        let tried = self.trials(names).into_iter().map(|trial| {
-            let mut connection = connection.clone();
-            async move { trial.query_async::<redis::Value>(&mut connection).await.err().and_then(denied) }
-        });
+        let tried =
+            self.trials(names).into_iter().map(|trial| {
+                let mut connection = connection.clone();
+                async move {
+                    trial.query_async::<redis::Value>(&mut connection).await.err().as_ref().and_then(denied)
+                }
+            });
         let mut missing: Vec<String> = join_all(tried).await.into_iter().flatten().collect();
         missing.sort();
         missing.dedup();
@@ -79,7 +82,7 @@ fn command(name: &str, arguments: &[&str]) -> Cmd {
 }
 
 /// What was not allowed, if that is what is wrong: "run the 'xadd' command", "access a key".
-fn denied(error: RedisError) -> Option<String> {
+fn denied(error: &RedisError) -> Option<String> {
     if error.kind() != ErrorKind::Server(ServerErrorKind::NoPerm) {
         return None;
     }

@@ -6,6 +6,10 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 pub(crate) fn reason(error: &RedisError) -> String {
     let text = error.to_string();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    // The kind of a pipeline's error is not that of its parts.
+    if line.contains("cluster support disabled") {
+        return format!("{line} (it is no cluster: the URL has to begin with redis://)");
+    }
     match hint(error) {
         Some(hint) => format!("{line} ({hint})"),
         None => line,
