@@ -119,7 +119,7 @@ async fn what_a_user_lacks_is_said_at_the_start() {
         assert!(refusal.took.as_secs() < 5 && !refusal.said.contains(PASSWORD), "{refusal:?}");
     }
     set_user(&redis, &format!("{KEYS} {all} -hsetnx"));
-    println!("{}", Refusal::of(&url, &[]).expect(69, &["--redis-url", "can't run this command"]));
+    Refusal::of(&url, &[]).expect(69, &["--redis-url", "can't run this command"]);
     for (rules, word) in [
         (format!("~{{rivulet}}* &{{rivulet:* {all}"), "keys"),
         (format!("~{{rivulet:* &{{rivulet:* {all}"), "keys"),
@@ -127,7 +127,7 @@ async fn what_a_user_lacks_is_said_at_the_start() {
         (all.clone(), "channels"),
     ] {
         set_user(&redis, &rules);
-        println!("{}", Refusal::of(&url, &[]).expect(69, &["--redis-url", word]));
+        Refusal::of(&url, &[]).expect(69, &["--redis-url", word]);
     }
     // What it says is what helps.
     set_user(&redis, "~* &* -@all");
@@ -163,10 +163,10 @@ async fn a_wrong_password_is_said_and_never_shown() {
     set_user(&redis, "~* &* +@all");
     for scheme in ["redis", "redis+cluster"] {
         let refusal = Refusal::of(&url(scheme, &redis, "another-password"), &[]);
-        println!("{}", refusal.expect(69, &["--redis-url", "WRONGPASS", "the password in the URL is wrong"]));
+        refusal.expect(69, &["--redis-url", "WRONGPASS", "the password in the URL is wrong"]);
         assert!(!refusal.said.contains("another-password") && refusal.took.as_secs() < 5, "{refusal:?}");
     }
     redis.command(&["CONFIG", "SET", "requirepass", PASSWORD]).expect("it can be configured");
     let refusal = Refusal::of(&redis.url(), &[]);
-    println!("{}", refusal.expect(69, &["--redis-url", "NOAUTH", "the URL has no password"]));
+    refusal.expect(69, &["--redis-url", "NOAUTH", "the URL has no password"]);
 }

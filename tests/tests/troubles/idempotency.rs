@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use rivulet_tests::{
-    Backend, Hub, Request, Response, redis::RedisServer, tokens::publisher, wire::HUB_PATH,
-};
+use rivulet_tests::{Backend, Hub, Request, Response, redis::RedisServer, tokens::publisher, wire::HUB_PATH};
 
 fn keyed(key: &str, fields: &[(&str, &str)]) -> Request {
     Request::publish(fields).bearer(&publisher(&["*"])).header("Idempotency-Key", key)

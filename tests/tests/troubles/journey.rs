@@ -48,7 +48,6 @@ impl Journey {
         self.publishing.await.expect("the publisher ends well");
         let events = self.reading.await.expect("the client ends well");
         let acknowledged = self.acknowledged.borrow().clone();
-        println!("{} acknowledged, {} seen", acknowledged.len(), events.len());
         let gap = events.iter().find(|event| event.kind.as_deref() == Some("rivulet-gap"));
         assert_eq!(gap, None, "nothing was lost, so no gap may be told");
         let seen: Vec<&str> = events.iter().map(Event::id).collect();

@@ -28,8 +28,7 @@ async fn expect_gap_then_all(hub: &Hub, mut stream: Subscriber, id: &str) {
 }
 
 async fn hub_with_two(backend: Backend, partitions: &str) -> Hub {
-    let flags: &[&str] =
-        if backend == Backend::Redis { &["--redis-partitions", partitions] } else { &[] };
+    let flags: &[&str] = if backend == Backend::Redis { &["--redis-partitions", partitions] } else { &[] };
     let hub = backend.hub_with(flags).await;
     for data in ["1", "2"] {
         hub.publish(&[("topic", "a"), ("data", data)]).await;

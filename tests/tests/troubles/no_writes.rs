@@ -51,7 +51,7 @@ async fn a_redis_that_becomes_a_replica_refuses_until_it_is_none() {
     let nobody = port::free().port().to_string();
     redis.command(&["REPLICAOF", "127.0.0.1", &nobody]).expect("it obeys");
     storm(&hub).await;
-    not_ready_because(&hub, "READONLY").await;
+    not_ready_because(&hub, "read only replica").await;
     storm(&hub).await;
     redis.command(&["REPLICAOF", "NO", "ONE"]).expect("it obeys");
     ready(&hub).await;
@@ -61,6 +61,6 @@ async fn a_redis_that_becomes_a_replica_refuses_until_it_is_none() {
     let port = other.address().port().to_string();
     redis.command(&["REPLICAOF", "127.0.0.1", &port]).expect("it obeys");
     let refusal = Refusal::of(&redis.url(), &[]);
-    println!("{}", refusal.expect(69, &["--redis-url", "read only replica"]));
+    refusal.expect(69, &["--redis-url", "read only replica"]);
     redis.command(&["REPLICAOF", "NO", "ONE"]).expect("it obeys");
 }

@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
-use rivulet_tests::{Hub, port, redis::RedisServer, refusal::Refusal, sentinel::{MASTER, SentinelSetup}};
+use rivulet_tests::{
+    Hub, port,
+    redis::RedisServer,
+    refusal::Refusal,
+    sentinel::{MASTER, SentinelSetup},
+};
 
 use crate::readiness::lines_with;
 
@@ -12,7 +17,7 @@ const START_MAX: Duration = Duration::from_secs(15);
 /// Blocks: only for tests without proxies of their own.
 fn refused(url: &str, flags: &[&str], code: i32, words: &[&str]) {
     let refusal = Refusal::of(url, flags);
-    println!("{}", refusal.expect(code, words));
+    refusal.expect(code, words);
     assert!(refusal.took < START_MAX, "{refusal:?}");
 }
 
@@ -64,7 +69,7 @@ fn nobody_at_the_address_is_said_at_once() {
 async fn a_cluster_that_is_none_or_not_whole_is_refused() {
     let plain = RedisServer::start().await;
     let cluster = |server: &RedisServer| format!("redis+cluster://{}", server.address());
-    refused(&cluster(&plain), &[], 69, &["--redis-url", "cluster"]);
+    refused(&cluster(&plain), &[], 69, &["--redis-url", "it is no cluster"]);
     let node = RedisServer::start_with(port::free(), &["cluster-enabled yes"]).await;
     refused(&cluster(&node), &[], 69, &["no node serves slot", "complete the cluster first"]);
     node.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "9999"]).expect("slots of nobody");
@@ -78,15 +83,15 @@ async fn sentinels_that_cannot_name_the_master_are_said() {
     let setup = SentinelSetup::start().await;
     let url = setup.url().replace(MASTER, "another-master");
     let unknown = tokio::task::spawn_blocking(move || Refusal::of(&url, &[])).await.expect("it was run");
-    println!("{}", unknown.expect(69, &["--redis-url", "another-master", "No such master"]));
+    unknown.expect(69, &["--redis-url", "another-master", "No such master"]);
     assert!(unknown.took < START_MAX, "{unknown:?}");
     let nobody = [port::free().to_string(), port::free().to_string()];
     let url = format!("redis+sentinel://{},{}/{MASTER}", nobody[0], nobody[1]);
     let away = tokio::task::spawn_blocking(move || Refusal::of(&url, &[])).await.expect("it was run");
-    println!("{}", away.expect(69, &["--redis-url", &nobody[0], &nobody[1], "refused"]));
+    away.expect(69, &["--redis-url", &nobody[0], &nobody[1], "refused"]);
     assert!(away.took < START_MAX, "{away:?}");
     // A Redis is no Sentinel.
     let url = format!("redis+sentinel://{}/{MASTER}", setup.servers[0].address());
     let none = tokio::task::spawn_blocking(move || Refusal::of(&url, &[])).await.expect("it was run");
-    println!("{}", none.expect(69, &["--redis-url", "SENTINEL"]));
+    none.expect(69, &["--redis-url", "SENTINEL"]);
 }
