@@ -12,7 +12,7 @@
 
 use std::sync::Arc;
 
-use rivulet_tests::{Hub, eventually, port, redis::RedisServer, refusal::Refusal};
+use rivulet_tests::{Hub, eventually, redis::RedisServer, redis_cluster::RedisCluster, refusal::Refusal};
 
 use crate::readiness::{lines_with, not_ready_because, ready};
 
@@ -86,13 +86,7 @@ async fn a_user_with_the_least_permissions_suffices() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_user_with_the_least_permissions_suffices_on_a_cluster() {
-    let redis = RedisServer::start_with(port::free(), &["cluster-enabled yes"]).await;
-    redis.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).expect("slots of nobody");
-    eventually("the cluster is well", rivulet_tests::PATIENCE, || async {
-        let info = redis.command(&["CLUSTER", "INFO"])?;
-        if info.contains("cluster_state:ok") { Ok(()) } else { Err(info) }
-    })
-    .await;
+    let redis = RedisCluster::start_single(&[]).await;
     set_user(&redis, &format!("{KEYS} {COMMANDS} {CLUSTER}"));
     let url = url("redis+cluster", &redis, PASSWORD);
     let flags = ["--redis-partitions", "4", "--heartbeat", "1s"];

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rivulet_tests::{
     Hub, port,
     redis::RedisServer,
+    redis_cluster::RedisCluster,
     refusal::Refusal,
     sentinel::{MASTER, SentinelSetup},
 };
@@ -70,7 +71,7 @@ async fn a_cluster_that_is_none_or_not_whole_is_refused() {
     let plain = RedisServer::start().await;
     let cluster = |server: &RedisServer| format!("redis+cluster://{}", server.address());
     refused(&cluster(&plain), &[], 69, &["--redis-url", "it is no cluster"]);
-    let node = RedisServer::start_with(port::free(), &["cluster-enabled yes"]).await;
+    let node = RedisCluster::start_without_slots(&[]).await;
     refused(&cluster(&node), &[], 69, &["no node serves slot", "complete the cluster first"]);
     node.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "9999"]).expect("slots of nobody");
     refused(&cluster(&node), &[], 69, &["no node serves slot", "complete the cluster first"]);
