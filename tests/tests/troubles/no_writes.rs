@@ -57,6 +57,8 @@ async fn a_redis_that_becomes_a_replica_refuses_until_it_is_none() {
     ready(&hub).await;
     hub.publish(&[("topic", "a"), ("data", "after")]).await;
     assert_eq!(stream.data(2).await, ["before", "after"]);
+    let warnings = lines_with(&hub, " WARN ");
+    assert!(warnings <= 8, "{warnings} in some seconds:\n{}", hub.log());
 
     let port = other.address().port().to_string();
     redis.command(&["REPLICAOF", "127.0.0.1", &port]).expect("it obeys");

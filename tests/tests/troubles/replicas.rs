@@ -22,6 +22,12 @@ async fn an_update_is_acknowledged_when_a_replica_has_it_and_not_before() {
     expect_unavailable(&try_publish(&hub, &[("topic", "a"), ("data", "alone")]).await);
     let took = started.elapsed().as_millis();
     assert!((900..5_000).contains(&took), "it waits for a replica, but not for long: {took} ms");
+    let keyed = Request::publish(&[("topic", "a"), ("data", "keyed")]).bearer(&publisher(&["*"]));
+    let keyed = keyed.header("Idempotency-Key", "key");
+    for _ in 0..2 {
+        // A repeat finds the update in the log, but no replica has it yet either.
+        expect_unavailable(&hub.send(&keyed).await);
+    }
     let answers = batch(&hub).await;
     for answer in &answers {
         assert_eq!(answer["error"]["type"], "urn:rivulet:problem:transport-unavailable", "{answers:?}");
@@ -34,6 +40,10 @@ async fn an_update_is_acknowledged_when_a_replica_has_it_and_not_before() {
         if info.contains("state=online") { Ok(()) } else { Err(info) }
     })
     .await;
+    let repeated = hub.send(&keyed).await;
+    assert_eq!(repeated.status, 200, "{repeated:?}");
+    let mut stream = hub.subscribe("topic=a&lastEventID=earliest").await;
+    assert_eq!(stream.data(2).await, ["alone", "keyed"], "refused is not unpublished");
     hub.publish(&[("topic", "a"), ("data", "with a replica")]).await;
     let answers = batch(&hub).await;
     assert!(answers.iter().all(|answer| answer["id"].is_string()), "{answers:?}");
@@ -41,4 +51,15 @@ async fn an_update_is_acknowledged_when_a_replica_has_it_and_not_before() {
     expect_unavailable(&try_publish(&hub, &[("topic", "a"), ("data", "the replica hangs")]).await);
     replica.thaw();
     hub.publish(&[("topic", "a"), ("data", "the replica is back")]).await;
+    while stream.event().await.data() != "with a replica" {}
+    let mut replay = hub.subscribe("topic=a&lastEventID=earliest").await;
+    let mut keyed = 0;
+    loop {
+        match replay.event().await.data() {
+            "keyed" => keyed += 1,
+            "the replica is back" => break,
+            _ => {}
+        }
+    }
+    assert_eq!(keyed, 1, "three tries with one key are one update");
 }
