@@ -29,6 +29,15 @@ pub enum Network {
     /// Connections stay up and new ones are taken, but no byte passes. What was sent arrives once the network is whole
     /// again, as it would with TCP's retransmissions.
     HalfOpen,
+    /// What the target says arrives as something else: as if a stranger had taken its address.
+    Garbled,
+}
+
+/// Which way bytes pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToTarget,
+    FromTarget,
 }
 
 /// A running proxy; it hangs up when dropped.
@@ -109,8 +118,8 @@ async fn connect(client: TcpStream, target: SocketAddr, mut state: watch::Receiv
     };
     let both = async {
         tokio::join!(
-            pass(client_reads, &mut server_writes, state.clone()),
-            pass(server_reads, &mut client_writes, state.clone())
+            pass(Way::ToTarget, client_reads, &mut server_writes, state.clone()),
+            pass(Way::FromTarget, server_reads, &mut client_writes, state.clone())
         )
     };
     tokio::select! {
@@ -134,7 +143,12 @@ fn reset(socket: &TcpStream) {
     let _ = socket.set_zero_linger();
 }
 
-async fn pass(mut from: OwnedReadHalf, to: &mut OwnedWriteHalf, mut state: watch::Receiver<Network>) {
+async fn pass(
+    way: Way,
+    mut from: OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut state: watch::Receiver<Network>,
+) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let Ok(network) = state.wait_for(|network| *network != Network::HalfOpen).await.map(|now| *now)
@@ -143,6 +157,10 @@ async fn pass(mut from: OwnedReadHalf, to: &mut OwnedWriteHalf, mut state: watch
         };
         if let Network::Slow(delay) = network {
             tokio::time::sleep(delay).await;
+        }
+        if network == Network::Garbled && way == Way::FromTarget {
+            // No byte stays what it was, and none is one that begins an answer of Redis.
+            buffer[..read].fill(b'x');
         }
         if to.write_all(&buffer[..read]).await.is_err() {
             break;
@@ -197,6 +215,12 @@ mod tests {
         answers(&mut late, patience).await.expect_err("a reset");
         let mut refused = TcpStream::connect(proxy.address()).await.expect("the handshake");
         answers(&mut refused, patience).await.expect_err("a reset");
+        proxy.set(Network::Garbled);
+        let mut garbled = TcpStream::connect(proxy.address()).await.expect("the proxy listens");
+        garbled.write_all(b"abc").await.expect("it is up");
+        let mut answer = [0; 3];
+        garbled.read_exact(&mut answer).await.expect("an answer");
+        assert_eq!(&answer, b"xxx");
         proxy.set(Network::Slow(Duration::from_millis(150)));
         let mut slow = TcpStream::connect(proxy.address()).await.expect("the proxy listens");
         let start = std::time::Instant::now();

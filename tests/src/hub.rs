@@ -113,6 +113,11 @@ impl Hub {
         Self::start(None, &[&["--redis-url", redis_url][..], flags].concat()).await
     }
 
+    /// Starts a node that may not become ready for now.
+    pub fn start_unready(redis_url: &str, flags: &[&str]) -> Self {
+        Self::launch(None, &[], &[&["--redis-url", redis_url][..], flags].concat())
+    }
+
     /// Where publishers and subscribers connect.
     pub fn address(&self) -> SocketAddr {
         self.address

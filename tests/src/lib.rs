@@ -4,6 +4,7 @@
 //! It panics where a test would fail anyway, with what was seen in the message.
 
 pub mod browser;
+pub mod certificates;
 pub mod chaos_proxy;
 pub mod checker;
 pub mod deadline;
@@ -15,6 +16,7 @@ pub mod port;
 pub mod process;
 pub mod redis;
 pub mod redis_cluster;
+pub mod refusal;
 pub mod sentinel;
 pub mod sse;
 pub mod subscriber;

@@ -175,6 +175,29 @@ impl RedisCluster {
         Ok(())
     }
 
+    /// Starts a cluster of one server, with these lines of configuration beside ours, and waits until it is well.
+    ///
+    /// # Panics
+    /// If that does not come about.
+    pub async fn start_single(lines: &[&str]) -> RedisServer {
+        let server = Self::start_without_slots(lines).await;
+        let slots = ["CLUSTER", "ADDSLOTSRANGE", "0", &(SLOTS - 1).to_string()];
+        server.command(&slots).expect("slots of nobody");
+        let well = try_eventually(PATIENCE, || {
+            let info = server.command(&["CLUSTER", "INFO"])?;
+            if info.contains("cluster_state:ok") { Ok(()) } else { Err(info) }
+        });
+        well.await.expect("the cluster is well");
+        server
+    }
+
+    /// The same before it has any slots.
+    pub async fn start_without_slots(lines: &[&str]) -> RedisServer {
+        // Its own choice, ten thousand above the other port, may be taken.
+        let bus = format!("cluster-port {}", port::free().port());
+        RedisServer::start_with(port::free(), &[&["cluster-enabled yes", &bus][..], lines].concat()).await
+    }
+
     async fn form(&self, buses: &[u16]) -> Result<(), String> {
         for (number, server) in self.servers.iter().enumerate() {
             run(server, &["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()])?;

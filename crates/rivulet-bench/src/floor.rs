@@ -177,7 +177,7 @@ impl Floor {
             event_type: None,
             retry_ms: None,
         };
-        let frame = Frame::encode(self.position, &update);
+        let frame = Frame::encode(rivulet_core::Partitions::ONE, self.position, &update);
         let mut gone = Vec::new();
         for key in self.topics.get(topic).into_iter().flatten() {
             if self.connections[*key].send(&frame.bytes).is_err() {

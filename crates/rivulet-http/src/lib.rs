@@ -25,6 +25,7 @@ mod listener;
 mod metadata;
 mod problem;
 mod publish;
+mod rarely;
 mod routes;
 mod server;
 mod subscribe;

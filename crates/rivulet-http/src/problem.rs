@@ -2,7 +2,11 @@
 //!
 //! A problem's `type` is `urn:rivulet:problem:<slug>`; slugs are part of the interface and do not change.
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{
+    borrow::Cow,
+    fmt,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -18,6 +22,7 @@ use serde::Serialize;
 use crate::{
     auth::{AuthError, Dialect},
     publish::IDEMPOTENCY_KEY,
+    rarely::Rarely,
 };
 
 /// The media type of problems.
@@ -27,6 +32,9 @@ pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 const RETRY_ELSEWHERE: Duration = Duration::from_secs(2);
 /// When a client may come back while the transport is away: a failover takes some seconds.
 const RETRY_TRANSPORT: Duration = Duration::from_secs(5);
+
+/// Of one node there is one transport, so that all refusals because of it are one story.
+static REFUSED: Rarely = Rarely::new();
 
 /// What kind of refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +233,13 @@ impl Problem {
 impl From<TransportError> for Problem {
     fn from(error: TransportError) -> Self {
         // The reason may name machines: it is for the log only.
-        tracing::warn!(error = %error, "a request was refused because the transport is unavailable");
+        if let Some(unsaid) = REFUSED.say(Instant::now()) {
+            tracing::warn!(
+                error = %error,
+                unsaid,
+                "a request was refused because the transport is unavailable"
+            );
+        }
         // An append that timed out may have been done: the publisher must know that it cannot know.
         let detail = "nothing was opened, and whether an update was published is not certain; try again";
         Self::new(ProblemKind::TransportUnavailable, detail).retry_after(RETRY_TRANSPORT)

@@ -10,6 +10,7 @@ use crate::{
     connector::Connector,
     deployment::Server,
     keys::Keys,
+    reason::reason,
     topology::{Map, Primacy},
 };
 
@@ -48,13 +49,13 @@ async fn ask_node(
     server: &Server,
     before: Option<&Map>,
 ) -> Result<Map, String> {
-    let mut connection = connector.question(server).await.map_err(|error| error.to_string())?;
+    let mut connection = connector.question(server).await.map_err(|error| reason(&error))?;
     let mut pipeline = redis::pipe();
     for view in ["INFO", "NODES", "SLOTS"] {
         pipeline.cmd("CLUSTER").arg(view);
     }
     let (info, nodes, slots): (String, String, Value) =
-        pipeline.query_async(&mut connection).await.map_err(|error| error.to_string())?;
+        pipeline.query_async(&mut connection).await.map_err(|error| reason(&error))?;
     // A node that was cut off from the others still answers, with what it knew then.
     if before.is_some() && !info.contains("cluster_state:ok") {
         return Err("its cluster is down".to_owned());

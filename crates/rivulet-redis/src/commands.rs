@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     connector::{BACKOFF_MAX, Backoff, Connector},
     deployment::Server,
+    reason::reason,
     refusal::{Refusal, ends_connection},
     script::{Asking, Call, Script},
     topology::Topology,
@@ -79,7 +80,7 @@ impl Commands {
             Ok(Err(error)) => {
                 let error: RedisError = error;
                 if ends_connection(&error) {
-                    self.lose(&link, &error.to_string());
+                    self.lose(&link, &reason(&error));
                 }
                 Err(error.into())
             }
@@ -112,13 +113,14 @@ impl Commands {
                     tracing::debug!(server = %self.server, "a connection for commands is up");
                     link.lost.notified().await;
                     self.lose(&link, "the connection ended");
-                    tracing::warn!(server = %self.server, "a connection for commands was lost");
+                    // One that ends at once, again and again, is told of by the ticks.
                     if connected.elapsed() > BACKOFF_MAX {
                         backoff = Backoff::new();
+                        tracing::warn!(server = %self.server, "a connection for commands was lost");
                     }
                 }
                 Err(error) => {
-                    *self.state.lock() = State::Away { reason: error.to_string() };
+                    *self.state.lock() = State::Away { reason: reason(&error) };
                     self.topology.suspect();
                 }
             }

@@ -20,6 +20,16 @@ pub enum ConnectError {
         /// What happened.
         reason: String,
     },
+    /// The user may not do what is needed.
+    #[error("the user of the URL may not {missing} at {address}; what it needs is: {rules}")]
+    Permissions {
+        /// Host and port.
+        address: String,
+        /// What it lacks.
+        missing: String,
+        /// The rules of a user of Redis that lacks nothing.
+        rules: String,
+    },
     /// The server is too old.
     #[error(
         "Redis at {address} has version {version}, but at least {}.{} is needed: update it", needed.0, needed.1
@@ -59,8 +69,9 @@ pub enum ConnectError {
     },
     /// The log's clock is wrong.
     #[error(
-        "the log below the prefix {prefix:?} stands {ahead:?} before the time: it was written while the time of Redis was \
-         wrong, and would keep updates too long; wait until then, or choose another prefix"
+        "the log below the prefix {prefix:?} stands {} s before the time: it was written while the time of Redis was \
+         wrong, and would keep updates too long; wait until then, or choose another prefix",
+        ahead.as_secs()
     )]
     Clock {
         /// The prefix.

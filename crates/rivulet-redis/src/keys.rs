@@ -60,6 +60,11 @@ impl Keys {
         self.partitions
     }
 
+    /// What stands in front of all names, with the number of the database.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.layout[1..self.number_at - 1]
+    }
+
     /// The names of a partition.
     pub(crate) fn of(&self, partition: Partition) -> &Names {
         &self.names[partition.index()]
@@ -73,7 +78,7 @@ impl Keys {
 
     /// The slot of the layout's key.
     pub(crate) fn layout_slot(&self) -> u16 {
-        u16::try_from(slot(&self.layout[1..self.number_at - 1])).expect("fewer than 16,384")
+        u16::try_from(slot(self.prefix())).expect("fewer than 16,384")
     }
 
     /// The partition of a channel of ours.
@@ -134,6 +139,11 @@ impl Names {
     /// The channel that only one node listens to.
     pub(crate) fn node(&self, node: u64) -> String {
         self.name("n:", &format!("{node:016x}"))
+    }
+
+    /// A key, or channel, of a kind that is never used: an empty name is that of nothing.
+    pub(crate) fn nothing(&self, kind: &str) -> String {
+        self.name(kind, "")
     }
 
     fn name(&self, kind: &str, rest: &str) -> String {

@@ -24,6 +24,7 @@ use crate::{
     inbox::{Messages, inbox},
     partition_state::PartitionState,
     pulse,
+    reason::reason,
     status::SILENCE_MAX,
     subscriber::Subscriber,
     ticker::Ticker,
@@ -62,12 +63,12 @@ impl Link {
         let mut backoff = Backoff::new();
         while !self.parts.writer.feed.is_closed() {
             let connected = Instant::now();
-            let reason = format!("{}: {}", self.server, self.serve().await);
+            let why = format!("{}: {}", self.server, self.serve().await);
             let states = self.parts.states(&self.partitions);
-            let broke = states.iter().filter(|state| state.status.broke(&reason)).count();
+            let broke = states.iter().filter(|state| state.status.broke(&why)).count();
             if broke > 0 {
                 tracing::warn!(
-                    reason,
+                    reason = why,
                     partitions = broke,
                     "the feed from Redis broke; what is missed will be read from the log"
                 );
@@ -94,7 +95,7 @@ impl Link {
         let receive = move |push| inbox.receive(push);
         let connection = match self.parts.connector.subscriptions(&self.server, receive).await {
             Ok(connection) => connection,
-            Err(error) => return error.to_string(),
+            Err(error) => return reason(&error),
         };
         let (subscribed, ready) = oneshot::channel();
         let subscriber = Subscriber {

@@ -16,6 +16,8 @@ use crate::{
     connector::Connector,
     deployment::Server,
     keys::Keys,
+    permissions::Needs,
+    reason::{reason, tells_of_a_cluster},
     script::{Asking, Call, Script},
     topology::Map,
 };
@@ -38,8 +40,20 @@ pub(crate) async fn open(
     keys: &Keys,
     map: &Map,
 ) -> Result<(), ConnectError> {
+    let needs = Needs { is_cluster: connector.deployment.is_cluster(), waits: config.wait_replicas > 0 };
     let servers = map.servers();
-    let skews = try_join_all(servers.iter().map(|server| check_server(connector, server))).await?;
+    let checks = servers.iter().map(|server| async move {
+        let mut partitions = keys.partitions().iter().zip(&map.primaries);
+        let here = partitions.find(|(_, primacy)| primacy.server == *server);
+        let (partition, _) = here.expect("the server is the primary of a partition");
+        let mut connection = connect(connector, server).await?;
+        if let Some(missing) = needs.missing(&connection, keys.of(partition)).await {
+            let (address, rules) = (server.to_string(), needs.rules(keys));
+            return Err(ConnectError::Permissions { address, missing, rules });
+        }
+        check_server(connector, server, &mut connection).await
+    });
+    let skews = try_join_all(checks).await?;
     for (server, skew) in servers.iter().zip(&skews) {
         if *skew > SKEW_MAX {
             tracing::warn!(
@@ -49,13 +63,12 @@ pub(crate) async fn open(
             );
         }
     }
-    let unreachable = |error: RedisError| ConnectError::unreachable(&map.layout, &error);
-    let lost = Arc::new(Notify::new());
-    let mut connection = connector.commands(&map.layout, lost).await.map_err(unreachable)?;
+    let mut connection = connect(connector, &map.layout).await?;
     let partitions = keys.partitions().count().to_string();
     let call =
         Call { keys: vec![keys.layout.as_bytes()], args: vec![FORMAT.as_bytes(), partitions.as_bytes()] };
-    let layout = Script::open().run(&mut connection, &call, Asking::No).await.map_err(unreachable)?;
+    let layout = Script::open().run(&mut connection, &call, Asking::No).await;
+    let layout = layout.map_err(|error| refused(connector, &map.layout, &error))?;
     let [format, found_partitions]: [String; 2] = redis::from_redis_value::<Vec<String>>(layout)
         .ok()
         .and_then(|layout| layout.try_into().ok())
@@ -70,15 +83,30 @@ pub(crate) async fn open(
     Ok(())
 }
 
+async fn connect(connector: &Connector, server: &Server) -> Result<MultiplexedConnection, ConnectError> {
+    let connected = connector.commands(server, Arc::new(Notify::new())).await;
+    connected.map_err(|error| refused(connector, server, &error))
+}
+
+/// What a server said, and whether it is of another kind than the URL says.
+fn refused(connector: &Connector, server: &Server, error: &RedisError) -> ConnectError {
+    let mut why = reason(error);
+    if tells_of_a_cluster(error) && !connector.deployment.is_cluster() {
+        why.push_str(" (it is a node of a cluster: the URL has to begin with redis+cluster://)");
+    }
+    ConnectError::unreachable(server, why)
+}
+
 /// Checks one primary; answers how far its time is off ours.
-async fn check_server(connector: &Connector, server: &Server) -> Result<Duration, ConnectError> {
-    let lost = Arc::new(Notify::new());
-    let unreachable = |error: RedisError| ConnectError::unreachable(server, &error);
-    let mut connection = connector.commands(server, lost).await.map_err(unreachable)?;
-    check_version(connector, server, &mut connection).await?;
-    warn_of_eviction(server, &mut connection).await;
-    let (seconds, micros): (u64, u64) =
-        redis::cmd("TIME").query_async(&mut connection).await.map_err(unreachable)?;
+async fn check_server(
+    connector: &Connector,
+    server: &Server,
+    connection: &mut MultiplexedConnection,
+) -> Result<Duration, ConnectError> {
+    check_version(connector, server, connection).await?;
+    warn_of_eviction(server, connection).await;
+    let time = redis::cmd("TIME").query_async(connection).await;
+    let (seconds, micros): (u64, u64) = time.map_err(|error| refused(connector, server, &error))?;
     let theirs = Duration::from_secs(seconds) + Duration::from_micros(micros);
     let ours = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok(ours.abs_diff(theirs))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 
-use crate::{partition_state::PartitionState, ticker::Ticker};
+use crate::{partition_state::PartitionState, reason::reason, ticker::Ticker};
 
 /// How often the node sends itself a tick, and asks whether the connection is there.
 const TICK: Duration = Duration::from_secs(2);
@@ -16,7 +16,7 @@ pub(crate) async fn ping(mut connection: MultiplexedConnection) -> String {
     loop {
         tokio::time::sleep(TICK).await;
         if let Err(error) = redis::cmd("PING").query_async::<()>(&mut connection).await {
-            return format!("no answer to PING: {error}");
+            return format!("no answer to PING: {}", reason(&error));
         }
     }
 }

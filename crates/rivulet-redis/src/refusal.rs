@@ -3,7 +3,7 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rivulet_node::TransportError;
 
-use crate::deployment::Server;
+use crate::{deployment::Server, reason::reason};
 
 /// What becomes of a call that was refused.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) enum Refusal {
 
 impl From<RedisError> for Refusal {
     fn from(error: RedisError) -> Self {
-        let transport = TransportError::new(error.to_string());
+        let transport = TransportError::new(reason(&error));
         let to = error.redirect_node().and_then(|(address, _)| Server::parse(address));
         match (error.kind(), to) {
             (ErrorKind::Server(ServerErrorKind::Moved), _) => Self::Moved(transport),

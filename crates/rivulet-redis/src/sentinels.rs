@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::future::join_all;
 use redis::RedisResult;
 
-use crate::{connector::Connector, deployment::Server};
+use crate::{connector::Connector, deployment::Server, reason::reason};
 
 /// How long one Sentinel may take: the others answer for one that is gone.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -41,7 +41,7 @@ async fn ask_one(connector: &Connector, sentinel: &Server, master: &str) -> Resu
     };
     let answer = tokio::time::timeout(ANSWER_MAX, asked).await;
     let fields = answer.map_err(|_| format!("no answer within {ANSWER_MAX:?}"))?;
-    let fields = fields.map_err(|error| error.to_string())?;
+    let fields = fields.map_err(|error| reason(&error))?;
     let field = |name: &str| fields.get(name).ok_or_else(|| format!("its answer has no {name}"));
     let port = field("port")?.parse().map_err(|_| "its answer has no port".to_owned())?;
     let epoch = field("config-epoch")?.parse().unwrap_or(0);

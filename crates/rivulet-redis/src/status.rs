@@ -7,6 +7,9 @@ use parking_lot::Mutex;
 /// A feed without a tick for so long is broken: two ticks may be late.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(6);
 
+/// Why a feed is stale that nobody has tried to bring up yet.
+const STARTING: &str = "it is starting";
+
 /// Live from a tick that went through to the node's feed until the connection breaks, or none did for
 /// [`SILENCE_MAX`]: then whatever stands between the connection and the node is stuck, or Redis refuses to tick.
 pub(crate) struct Status(Mutex<State>);
@@ -18,7 +21,7 @@ enum State {
 
 impl Status {
     pub(crate) fn starting() -> Self {
-        Self(Mutex::new(State::Stale { since: Instant::now(), reason: "it is starting".to_owned() }))
+        Self(Mutex::new(State::Stale { since: Instant::now(), reason: STARTING.to_owned() }))
     }
 
     /// A tick is through: everything before it is in the node's feed. Answers for how long the feed was stale.
@@ -32,12 +35,13 @@ impl Status {
         stale
     }
 
-    /// The connection broke. Answers whether the feed was live until now.
+    /// The connection broke. Answers whether that is news: the feed was live until now, or this is why it does not begin.
     pub(crate) fn broke(&self, why: &str) -> bool {
         match &mut *self.0.lock() {
             State::Stale { reason, .. } => {
+                let is_news = reason == STARTING;
                 why.clone_into(reason);
-                false
+                is_news
             }
             live @ State::Live { .. } => {
                 *live = State::Stale { since: Instant::now(), reason: why.to_owned() };
@@ -79,6 +83,7 @@ mod tests {
     fn a_feed_without_ticks_is_stale_although_nobody_said_so() {
         let status = Status::starting();
         assert!(status.stale().is_some());
+        assert!(status.broke("no permission") && !status.broke("no permission"));
         assert!(status.live().is_some());
         assert_eq!(status.stale(), None);
         let ticked = Instant::now().checked_sub(SILENCE_MAX + Duration::from_secs(1)).unwrap();

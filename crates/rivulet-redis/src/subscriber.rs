@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use rivulet_node::{Interest, TransportError};
 use tokio::sync::{Notify, oneshot};
 
-use crate::{inbox::Shared, link::Parts, partition_state::PartitionState};
+use crate::{inbox::Shared, link::Parts, partition_state::PartitionState, reason::reason};
 
 /// How many channels are subscribed at once.
 const BATCH_LEN: usize = 1000;
@@ -182,7 +182,7 @@ impl Subscriber<'_> {
 // The closure of `map_err` hands the error over.
 #[allow(clippy::needless_pass_by_value)]
 fn failed(error: redis::RedisError) -> TransportError {
-    TransportError::new(error.to_string())
+    TransportError::new(reason(&error))
 }
 
 async fn at(until: Option<Instant>) {

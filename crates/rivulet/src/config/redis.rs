@@ -23,8 +23,11 @@ impl Reader<'_> {
             count.ok_or(format!("must be 0 to {REPLICAS_MAX}"))
         });
         let wait_timeout = self.value("redis-wait-timeout", wait_timeout);
-        let ca = self.file("redis-ca-file");
-        let client = match (self.file("redis-cert-file"), self.file("redis-key-file")) {
+        let ca = self.pem("redis-ca-file", "CERTIFICATE");
+        let client = match (
+            self.pem("redis-cert-file", "CERTIFICATE"),
+            self.pem("redis-key-file", "PRIVATE KEY"),
+        ) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
             _ => {
@@ -51,9 +54,15 @@ impl Reader<'_> {
         }))
     }
 
-    /// The contents of the file that a setting names.
-    fn file(&mut self, name: &str) -> Option<Vec<u8>> {
-        self.value(name, |path| std::fs::read(path).map_err(|error| format!("cannot be read: {error}")))
+    /// The contents of the PEM file that a setting names. One that holds something else would be taken for an empty one,
+    /// and every certificate for that of a stranger.
+    fn pem(&mut self, name: &str, label: &str) -> Option<Vec<u8>> {
+        self.value(name, |path| {
+            let text = std::fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+            let end = format!("{label}-----");
+            let holds = text.windows(end.len()).any(|part| part == end.as_bytes());
+            if holds { Ok(text) } else { Err(format!("holds no {label} in PEM form")) }
+        })
     }
 }
 

@@ -86,7 +86,10 @@ fn every_wrong_value_is_named_with_its_rule() {
     check("--redis-wait-replicas=-1", "must be 0 to 16");
     check("--redis-wait-timeout=0", "must be 1ms to 1m");
     check("--redis-ca-file=/nowhere", "cannot be read");
-    check("--redis-cert-file=Cargo.toml", "go together");
+    check("--redis-ca-file=Cargo.toml", "holds no CERTIFICATE");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"-----BEGIN PRIVATE KEY-----\n").unwrap();
+    check(&format!("--redis-key-file={}", file.path().display()), "go together");
     check("--redis-prefix={a}", "letters, digits");
     check("--workers=0", "must be auto or 1 to 64");
     check("--workers=65", "must be auto or 1 to 64");
