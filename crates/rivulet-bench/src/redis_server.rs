@@ -62,6 +62,22 @@ impl RedisServer {
         Ok(server)
     }
 
+    /// Waits until what it has answered is written, so that it has it after a crash: while its disk is busy, Redis puts
+    /// writing off for up to two seconds (`appendfsync everysec`).
+    pub(crate) fn flush(&self) -> anyhow::Result<()> {
+        let (mut client, deadline) = (self.client()?, Instant::now() + START_MAX);
+        loop {
+            let info = client.info("persistence")?;
+            if info.number("aof_buffer_length") == 0 && info.number("aof_pending_bio_fsync") == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("redis-server has not written its data for {START_MAX:?}");
+            }
+            thread::sleep(START_POLL);
+        }
+    }
+
     /// Kills it, as a crash would.
     pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
         self.process.kill()

@@ -87,14 +87,7 @@ impl Backfill<'_> {
         let publishing = Instant::now();
         self.publish_elsewhere()?;
         let away = publishing.elapsed();
-        if phase == RESTART {
-            self.redis.kill()?;
-        }
-        let restarting = Instant::now();
-        if phase == RESTART {
-            self.redis.restart()?;
-        }
-        let restart = restarting.elapsed();
+        let restart = if phase == RESTART { Some(self.restart_redis()?) } else { None };
         let cpu = self.server.cpu()?;
         let ready = Instant::now();
         self.proxy.restore()?;
@@ -110,10 +103,8 @@ impl Backfill<'_> {
             metric("missed_updates", f64::from(self.args.topics)),
             metric("published_meanwhile_ms", ms(away)),
         ];
-        if phase == RESTART {
-            metrics.push(metric("redis_restart_ms", ms(restart)));
-        }
         for (name, at) in [
+            ("redis_restart_ms", restart),
             ("reconnect_ms", course.reconnected),
             ("subscribed_ms", course.subscribed),
             ("first_delivery_ms", course.first_delivery),
@@ -141,6 +132,21 @@ impl Backfill<'_> {
             self.client.idle_for(progress::WAIT_TICK)?;
         }
         Ok(())
+    }
+
+    /// Kills and restarts Redis with all its data; answers how long it took until it answered again.
+    fn restart_redis(&mut self) -> anyhow::Result<Duration> {
+        self.redis.flush()?;
+        let keys = self.redis.client()?.command(&["DBSIZE"])?;
+        self.redis.kill()?;
+        let restarting = Instant::now();
+        self.redis.restart()?;
+        let restart = restarting.elapsed();
+        let found = self.redis.client()?.command(&["DBSIZE"])?;
+        if found != keys {
+            bail!("Redis has lost data in its restart: it had {keys:?} keys and has {found:?}");
+        }
+        Ok(restart)
     }
 
     /// An update to each topic, through a node that reaches Redis and then goes.

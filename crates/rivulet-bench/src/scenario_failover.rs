@@ -2,7 +2,8 @@
 //! is acknowledged again and until one arrives, and how much of that is Sentinel's own?
 //!
 //! Sentinel's share ends when the first of the Sentinels, asked every few milliseconds, names another master; before
-//! that nobody can know. It is at least the time for which the master has to be silent.
+//! that nobody can know. It is at least the time for which the master has to be silent. `+switch-master` comes later:
+//! when the other replicas have been told.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::{
     retrying_publisher::{Acknowledged, RetryingPublisher},
     rounds::Plan,
     scenario_one_topic::source_of,
-    sentinel::SentinelGroup,
+    sentinel::{Progress, SentinelGroup},
     servers::Launcher,
     token::bench_token,
     topics::Topics,
@@ -48,6 +49,7 @@ pub(crate) fn run(args: &FailoverArgs) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Course {
     died_ns: u64,
+    promoted_ns: Option<u64>,
     switched_ns: Option<u64>,
     /// Of all updates, from the first on.
     acknowledged: Vec<Acknowledged>,
@@ -78,8 +80,8 @@ fn measure(args: &FailoverArgs, launcher: &Launcher, source: u8, round: u32) -> 
             bail!("no update is through {FAILOVER_MAX:?} after the master's death");
         }
         client.turn(LOOK)?;
-        if course.switched_ns.is_none() && group.has_switched()? {
-            course.switched_ns = Some(client.now_ns());
+        if course.switched_ns.is_none() {
+            course.note(group.progress()?, client.now_ns());
         }
         course.acknowledged.extend(publisher.acknowledged());
     }
@@ -106,6 +108,15 @@ fn arrive(client: &mut Client, wait_max: Duration, done: impl Fn(&Client) -> boo
 }
 
 impl Course {
+    fn note(&mut self, progress: Progress, now_ns: u64) {
+        if progress >= Progress::Promoted {
+            self.promoted_ns.get_or_insert(now_ns);
+        }
+        if progress >= Progress::Switched {
+            self.switched_ns.get_or_insert(now_ns);
+        }
+    }
+
     /// The first update that was asked for after the death, and acknowledged. An answer to an earlier request may have
     /// been on its way when the master died.
     fn first_acknowledged(&self) -> Option<Acknowledged> {
@@ -121,6 +132,7 @@ impl Course {
 
     fn metrics(&self, client: &Client, refused: u32) -> Vec<Metric> {
         let since_death = |ns: u64| count(ns.saturating_sub(self.died_ns)) / 1e6;
+        let promoted = self.promoted_ns.map_or(f64::NAN, since_death);
         let switched = self.switched_ns.map_or(f64::NAN, since_death);
         let acknowledged = self.first_acknowledged().map_or(f64::NAN, |first| since_death(first.answered_ns));
         let delivered =
@@ -129,10 +141,11 @@ impl Course {
         let lost = self.acknowledged.iter().filter(|one| !numbers.contains(&one.number)).count();
         let distinct: std::collections::BTreeSet<u32> = numbers.iter().copied().collect();
         vec![
-            metric("sentinel_switch_ms", switched),
+            metric("sentinel_names_another_ms", promoted),
+            metric("sentinel_switch_master_ms", switched),
             metric("first_acknowledged_ms", acknowledged),
             metric("first_delivery_ms", delivered),
-            metric("acknowledged_after_switch_ms", acknowledged - switched),
+            metric("delivery_after_named_ms", delivered - promoted),
             metric("delivery_after_switch_ms", delivered - switched),
             metric("acknowledged_updates", count(self.acknowledged.len() as u64)),
             metric("acknowledged_and_lost", count(lost as u64)),
@@ -152,6 +165,7 @@ mod tests {
         let acknowledged = |number, asked_ns, answered_ns| Acknowledged { number, asked_ns, answered_ns };
         let course = Course {
             died_ns: 100,
+            promoted_ns: None,
             switched_ns: None,
             acknowledged: vec![acknowledged(1, 10, 20), acknowledged(2, 99, 105), acknowledged(3, 150, 170)],
         };

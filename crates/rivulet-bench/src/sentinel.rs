@@ -37,6 +37,17 @@ pub(crate) struct SentinelGroup {
     servers: Vec<RedisServer>,
 }
 
+/// How far a failover is, in the eyes of a Sentinel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Progress {
+    /// It names the old master.
+    Old,
+    /// A replica is promoted, and it names that one to whoever asks for the master's address.
+    Promoted,
+    /// The other replicas have been told as well, and it has announced `+switch-master`.
+    Switched,
+}
+
 struct Sentinel {
     address: SocketAddr,
     client: RedisClient,
@@ -82,15 +93,14 @@ impl SentinelGroup {
         self.servers[0].kill()
     }
 
-    /// Whether a Sentinel names another master by now.
-    pub(crate) fn has_switched(&mut self) -> anyhow::Result<bool> {
-        let first = self.servers[0].address;
+    /// How far the Sentinel is that is furthest.
+    pub(crate) fn progress(&mut self) -> anyhow::Result<Progress> {
+        let mut furthest = Progress::Old;
+        let first = self.servers[0].address.port().to_string();
         for sentinel in &mut self.sentinels {
-            if sentinel.master_port()? != first.port().to_string() {
-                return Ok(true);
-            }
+            furthest = furthest.max(sentinel.progress(&first)?);
         }
-        Ok(false)
+        Ok(furthest)
     }
 
     fn replicas_follow(&self, replicas: u32) -> anyhow::Result<bool> {
@@ -134,14 +144,19 @@ impl Sentinel {
         Ok(Self { address, client, _process: process, _dir: dir })
     }
 
-    fn master_port(&mut self) -> anyhow::Result<String> {
-        match self.client.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER])? {
-            Reply::List(address) => match address.last() {
-                Some(Reply::Text(port)) => Ok(port.clone()),
-                other => bail!("a Sentinel names a master with port {other:?}"),
-            },
-            other => bail!("a Sentinel names the master {other:?}"),
+    fn progress(&mut self, old: &str) -> anyhow::Result<Progress> {
+        let Reply::List(address) = self.client.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER])?
+        else {
+            bail!("a Sentinel does not know the master")
+        };
+        if address.last() == Some(&word(old)) {
+            return Ok(Progress::Old);
         }
+        let Reply::List(fields) = self.client.command(&["SENTINEL", "MASTER", MASTER])? else {
+            bail!("a Sentinel does not know the master")
+        };
+        let is_old = fields.windows(2).any(|pair| pair == [word("port"), word(old)]);
+        Ok(if is_old { Progress::Promoted } else { Progress::Switched })
     }
 
     /// Whether it could fail over now.
