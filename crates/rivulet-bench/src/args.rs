@@ -21,27 +21,41 @@ pub(crate) enum Command {
     Idle(IdleArgs),
     /// One topic with many subscribers: one update after another, then a burst from many publishers
     OneTopic(OneTopicArgs),
+    /// Redis restarts, or the network to it breaks: how soon every topic's subscriber has what was published meanwhile
+    Backfill(BackfillArgs),
+    /// The master that Sentinels watch over dies: how long until updates flow again, beside Sentinel's own share
+    Failover(FailoverArgs),
+    /// Many clients come back at once and resume: what is read from Redis, the memory and the time that it takes
+    Resume(ResumeArgs),
+    /// Many topics on one node: how soon they are subscribed, and what Redis has to do for them while nothing happens
+    Subscribe(SubscribeArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
 
-/// What every scenario has.
+/// The program that is measured, and where the result goes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ProgramArgs {
+    /// The rivulet binary; by default the one next to this program, built first if its sources are at hand
+    #[arg(long, value_name = "FILE")]
+    pub(crate) rivulet: Option<PathBuf>,
+    /// Writes settings, runs and summary to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// What every scenario has that compares Rivulet with the floor.
 #[derive(Clone, Debug, clap::Args, Serialize)]
 pub(crate) struct CommonArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
     /// Servers to measure, in this order in every round
     #[arg(long, value_delimiter = ',', default_value = "rivulet,floor")]
     pub(crate) servers: Vec<ServerKind>,
     /// Rivulet's transport; by default redis if redis-server is on the PATH, else memory
     #[arg(long)]
     pub(crate) transport: Option<Transport>,
-    /// The rivulet binary; by default the one next to this program, built first if its sources are at hand
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    pub(crate) rivulet: Option<PathBuf>,
-    /// Writes settings, runs and summary to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    #[serde(skip)]
-    pub(crate) json: Option<PathBuf>,
     /// Connections that publish
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=256))]
     pub(crate) publishers: u32,
@@ -87,6 +101,67 @@ pub(crate) struct OneTopicArgs {
     #[arg(long, default_value_t = 400, value_parser = value_parser!(u32).range(1..=100_000))]
     pub(crate) burst_updates: u32,
     /// Times each server is measured
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct BackfillArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Topics, each with one subscriber and one update that it misses
+    #[arg(long, default_value_t = 10_000, value_parser = value_parser!(u32).range(1..=100_000))]
+    pub(crate) topics: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct FailoverArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Replicas of the master
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=4))]
+    pub(crate) replicas: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Clients that come back at once
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// Updates that each of them has missed at least
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) updates: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct SubscribeArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Connections
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) connections: u32,
+    /// Topics of each connection, none of them another's; a hub takes 100 at most
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=100))]
+    pub(crate) topics_per_connection: u32,
+    /// How long Redis is watched while nothing happens, in seconds
+    #[arg(long, default_value_t = 6, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) watch_s: u32,
+    /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }
@@ -152,5 +227,6 @@ mod tests {
         };
         assert_eq!(args.common.servers, [ServerKind::Rivulet, ServerKind::Floor]);
         assert_eq!((args.subscribers, args.common.transport), (5_000, None));
+        assert!(args.common.program.json.is_none());
     }
 }

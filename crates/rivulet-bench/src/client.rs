@@ -54,22 +54,43 @@ pub(crate) struct Receiver {
     began: Instant,
     tally: Tally,
     last_delivery_ns: u64,
+    /// Every delivery, where that is asked for: for a load of a few.
+    journal: Option<Vec<Receipt>>,
+}
+
+/// One delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    /// The update's.
+    pub(crate) number: u32,
+    /// In nanoseconds since the client began.
+    pub(crate) received_ns: u64,
 }
 
 impl Receiver {
     /// Takes the first `len` bytes of the buffer as the next ones of an open stream.
     pub(crate) fn take(&mut self, len: usize, tail: &mut Vec<u8>, received: &mut u64) {
-        let now_ns = elapsed_ns(self.began);
-        let (before, tally) = (*received, &mut self.tally);
-        self.scanner.take(tail, &self.buffer[..len], |stamp| {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.take_bytes(&buffer[..len], tail, received);
+        self.buffer = buffer;
+    }
+
+    /// Takes the next bytes of an open stream.
+    pub(crate) fn take_bytes(&mut self, bytes: &[u8], tail: &mut Vec<u8>, received: &mut u64) {
+        let received_ns = elapsed_ns(self.began);
+        let (before, tally, journal) = (*received, &mut self.tally, &mut self.journal);
+        self.scanner.take(tail, bytes, |stamp| {
             *received += 1;
-            tally.latency.record_ns(now_ns.saturating_sub(stamp.sent_ns));
+            tally.latency.record_ns(received_ns.saturating_sub(stamp.sent_ns));
+            if let Some(journal) = journal {
+                journal.push(Receipt { number: stamp.number, received_ns });
+            }
         });
         let deliveries = *received - before;
         if deliveries > 0 {
             tally.deliveries += deliveries;
             tally.reads += 1;
-            self.last_delivery_ns = now_ns;
+            self.last_delivery_ns = received_ns;
         }
     }
 }
@@ -83,6 +104,7 @@ impl Client {
             began: Instant::now(),
             tally: Tally::new(),
             last_delivery_ns: 0,
+            journal: None,
         };
         Ok(Self {
             hub,
@@ -104,15 +126,30 @@ impl Client {
         topics: Topics,
         bar: &ProgressBar,
     ) -> anyhow::Result<Duration> {
+        let (hub, token) = (self.hub, self.token.clone());
+        self.open_streams(count, &|index| subscriber::request(hub, &topics.of_subscriber(index), &token), bar)
+    }
+
+    /// The same with a request of the caller's for each subscriber.
+    pub(crate) fn open_streams(
+        &mut self,
+        count: u32,
+        request: &dyn Fn(usize) -> Vec<u8>,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Duration> {
         let (count, began) = (count as usize, Instant::now());
         let (mut quiet_since, mut opened_before) = (began, 0);
         while self.opened < count {
             while self.subscribers.len() < count && self.subscribers.len() - self.opened < OPENING_MAX {
                 let index = self.subscribers.len();
-                let request = subscriber::request(self.hub, &topics.of_subscriber(index), &self.token);
                 let source = subscriber::source_address(self.run, index);
-                let subscriber =
-                    Subscriber::connect(self.hub, source, request, self.poll.registry(), Token(index))?;
+                let subscriber = Subscriber::connect(
+                    self.hub,
+                    source,
+                    request(index),
+                    self.poll.registry(),
+                    Token(index),
+                )?;
                 self.subscribers.push(subscriber);
             }
             self.turn(TURN_MAX)?;
@@ -206,12 +243,33 @@ impl Client {
         self.subscribers.iter().map(|subscriber| subscriber.received)
     }
 
+    /// Begins to note every delivery.
+    pub(crate) fn start_journal(&mut self) {
+        self.receiver.journal = Some(Vec::new());
+    }
+
+    /// The deliveries since the journal was started.
+    pub(crate) fn journal(&self) -> &[Receipt] {
+        self.receiver.journal.as_deref().unwrap_or_default()
+    }
+
+    /// The time, in nanoseconds since the client began.
+    pub(crate) fn now_ns(&self) -> u64 {
+        elapsed_ns(self.receiver.began)
+    }
+
+    /// When the client began.
+    pub(crate) fn began(&self) -> Instant {
+        self.receiver.began
+    }
+
     /// When the last update was read, in nanoseconds since the client began.
     pub(crate) fn last_delivery_ns(&self) -> u64 {
         self.receiver.last_delivery_ns
     }
 }
 
-fn elapsed_ns(began: Instant) -> u64 {
+/// Nanoseconds since a client began: what stamps hold.
+pub(crate) fn elapsed_ns(began: Instant) -> u64 {
     u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use hashbrown::HashMap;
 use mio::{Events, Interest, Poll, Token, net::TcpListener};
-use rivulet_core::{Frame, Position, Topic, Update};
+use rivulet_core::{Frame, Partitions, Position, Topic, Update};
 use slab::Slab;
 use smallvec::smallvec;
 
@@ -177,7 +177,7 @@ impl Floor {
             event_type: None,
             retry_ms: None,
         };
-        let frame = Frame::encode(rivulet_core::Partitions::ONE, self.position, &update);
+        let frame = Frame::encode(Partitions::ONE, self.position, &update);
         let mut gone = Vec::new();
         for key in self.topics.get(topic).into_iter().flatten() {
             if self.connections[*key].send(&frame.bytes).is_err() {

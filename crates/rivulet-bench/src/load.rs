@@ -94,7 +94,11 @@ pub(crate) fn burst(client: &mut Client, load: Load, bar: &ProgressBar) -> anyho
 }
 
 /// Takes events until `done`; false if that was given up.
-fn wait(client: &mut Client, bar: &ProgressBar, done: impl Fn(&Client) -> bool) -> anyhow::Result<bool> {
+pub(crate) fn wait(
+    client: &mut Client,
+    bar: &ProgressBar,
+    done: impl Fn(&Client) -> bool,
+) -> anyhow::Result<bool> {
     let mut watch = Watch::new();
     while !done(client) {
         if !watch.is_hopeful(client) {

@@ -1,4 +1,5 @@
-//! The load generator of Rivulet: `idle` and `one-topic` measure a hub and a bare floor in one run; `floor` is that floor.
+//! The load generator of Rivulet. `idle` and `one-topic` measure a hub and a bare floor in one run; `floor` is that floor.
+//! `backfill`, `failover`, `resume` and `subscribe` measure what a hub on Redis does when something was missed.
 //!
 //! It knows Rivulet only as a program: it starts the servers itself and speaks to them through loopback sockets. Linux
 //! only, because memory and CPU of the servers are read from `/proc` and from the CPU clocks of processes.
@@ -11,19 +12,31 @@ mod event_scanner;
 mod file_limit;
 mod floor;
 mod floor_connection;
+mod goal;
 mod head;
 mod http_get;
 mod load;
 mod machine;
 mod metric;
 mod payload;
+mod port;
+mod poster;
 mod process;
 mod progress;
+mod proxy;
 mod publisher;
+mod redis_client;
+mod redis_server;
 mod report;
+mod retrying_publisher;
 mod rounds;
+mod scenario_backfill;
+mod scenario_failover;
 mod scenario_idle;
 mod scenario_one_topic;
+mod scenario_resume;
+mod scenario_subscribe;
+mod sentinel;
 mod servers;
 mod spread;
 mod subscriber;
@@ -43,6 +56,10 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Idle(args) => scenario_idle::run(&args),
         Command::OneTopic(args) => scenario_one_topic::run(&args),
+        Command::Backfill(args) => scenario_backfill::run(&args),
+        Command::Failover(args) => scenario_failover::run(&args),
+        Command::Resume(args) => scenario_resume::run(&args),
+        Command::Subscribe(args) => scenario_subscribe::run(&args),
         Command::Floor(args) => floor::run(args.listen),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

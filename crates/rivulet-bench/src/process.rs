@@ -54,7 +54,28 @@ impl Process {
         let path = format!("/proc/{}/smaps_rollup", self.child.id());
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("reading {path} of {}", self.name))?;
-        parse_resident(&text).with_context(|| format!("{path} has no line \"Rss:\""))
+        parse_kib(&text, "Rss:").with_context(|| format!("{path} has no line \"Rss:\""))
+    }
+
+    /// The most memory that was resident since the last [`Process::forget_peak`], in bytes.
+    pub(crate) fn peak(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("reading {path} of {}", self.name))?;
+        parse_kib(&text, "VmHWM:").with_context(|| format!("{path} has no line \"VmHWM:\""))
+    }
+
+    /// Lets the peak begin anew at what is resident now.
+    pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
+        let path = format!("/proc/{}/clear_refs", self.child.id());
+        std::fs::write(&path, "5").with_context(|| format!("writing {path} of {}", self.name))
+    }
+
+    /// Ends it at once and waits until it is gone.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().with_context(|| format!("killing {}", self.name))?;
+        self.child.wait().with_context(|| format!("waiting for the end of {}", self.name))?;
+        Ok(())
     }
 
     /// Says why it is gone, if it is.
@@ -105,8 +126,9 @@ fn cpu_of(pid: Pid) -> nix::Result<Duration> {
     Ok(Duration::from(clock_gettime(clock_getcpuclockid(pid)?)?))
 }
 
-fn parse_resident(smaps_rollup: &str) -> Option<u64> {
-    let line = smaps_rollup.lines().find_map(|line| line.strip_prefix("Rss:"))?;
+/// The value of a line of `smaps_rollup` or `status`, in bytes.
+fn parse_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -118,8 +140,8 @@ mod tests {
     #[test]
     fn resident_memory_is_read_from_the_rollup() {
         let text = "55cf-7fff ---p 00000000 00:00 0   [rollup]\nRss:                1784 kB\nPss:   388 kB\n";
-        assert_eq!(parse_resident(text), Some(1784 * 1024));
-        assert_eq!(parse_resident("Pss: 1 kB\n"), None);
+        assert_eq!(parse_kib(text, "Rss:"), Some(1784 * 1024));
+        assert_eq!(parse_kib("Pss: 1 kB\n", "Rss:"), None);
     }
 
     #[test]

@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use crate::{
     args::{ServerKind, Transport},
+    goal::Verdict,
     machine::Machine,
-    rounds::Run,
+    rounds::{Plan, Run},
     spread::Spread,
     table,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Report {
     settings: serde_json::Value,
     runs: Vec<Run>,
     summary: Vec<Comparison>,
+    goals: Vec<Verdict>,
 }
 
 /// One figure of one phase, over all rounds and servers.
@@ -49,26 +51,22 @@ pub(crate) struct Comparison {
 
 impl Report {
     /// Sums up.
-    pub(crate) fn new(
-        scenario: &'static str,
-        settings: serde_json::Value,
-        transport: Transport,
-        machine: Machine,
-        runs: Vec<Run>,
-    ) -> Self {
+    pub(crate) fn new(plan: Plan<'_>, transport: Transport, machine: Machine, runs: Vec<Run>) -> Self {
         let ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let summary = summarize(&runs);
+        let goals = plan.goals.iter().filter_map(|goal| goal.judge(&summary)).collect();
         let (json_version, bench_version) = (JSON_VERSION, env!("CARGO_PKG_VERSION"));
         Self {
             json_version,
             bench_version,
-            scenario,
+            scenario: plan.scenario,
             ended_unix_s,
             machine,
             transport,
-            settings,
+            settings: plan.settings,
             runs,
             summary,
+            goals,
         }
     }
 
@@ -82,7 +80,7 @@ impl Report {
             };
             writeln!(out, "{}: rivulet with one worker, transport {transport}", self.scenario)?;
         }
-        write!(out, "{}", table::render(&self.summary))?;
+        write!(out, "{}{}", table::render(&self.summary), table::render_goals(&self.goals))?;
         Ok(())
     }
 

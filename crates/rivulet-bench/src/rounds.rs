@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::{
-    args::{CommonArgs, ServerKind},
+    args::{CommonArgs, ProgramArgs, ServerKind, Transport},
     file_limit,
+    goal::Goal,
     machine::Machine,
     metric::Phase,
     report::Report,
@@ -23,24 +24,65 @@ pub(crate) struct Run {
 /// What a scenario measures in one run.
 pub(crate) type Measure<'a> = dyn Fn(&Launcher, ServerKind, u32) -> anyhow::Result<Vec<Phase>> + 'a;
 
-/// Runs all rounds of a scenario, prints the result and writes it to the JSON file if one is wanted.
-pub(crate) fn run(
-    scenario: &'static str,
-    common: &CommonArgs,
-    settings: serde_json::Value,
-    (connections, rounds): (u32, u32),
-    measure: &Measure<'_>,
-) -> anyhow::Result<()> {
-    file_limit::raise(connections)?;
-    let launcher = Launcher::prepare(common)?;
-    let machine = Machine::here(launcher.cores);
-    let mut runs = Vec::new();
-    for round in 1..=rounds {
-        for &server in &common.servers {
-            runs.push(Run { server, round, phases: measure(&launcher, server, round)? });
+/// What is measured, on which servers, and what it is held against.
+pub(crate) struct Plan<'a> {
+    pub(crate) scenario: &'static str,
+    program: &'a ProgramArgs,
+    servers: &'a [ServerKind],
+    transport: Option<Transport>,
+    pub(crate) settings: serde_json::Value,
+    /// The most files that one process has open at a time, beside a few.
+    pub(crate) connections: u32,
+    pub(crate) rounds: u32,
+    pub(crate) goals: Vec<Goal>,
+}
+
+impl<'a> Plan<'a> {
+    /// A measurement of all servers that the arguments name.
+    pub(crate) fn comparing(
+        scenario: &'static str,
+        common: &'a CommonArgs,
+        settings: serde_json::Value,
+        (connections, rounds): (u32, u32),
+    ) -> Self {
+        Self {
+            scenario,
+            program: &common.program,
+            servers: &common.servers,
+            transport: common.transport,
+            settings,
+            connections,
+            rounds,
+            goals: Vec::new(),
         }
     }
-    let report = Report::new(scenario, settings, launcher.transport, machine, runs);
-    report.print(&mut std::io::stdout().lock())?;
-    common.json.as_deref().map_or(Ok(()), |path| report.write_json(path))
+
+    /// A measurement of what only Rivulet with Redis does.
+    pub(crate) fn of_rivulet(
+        scenario: &'static str,
+        program: &'a ProgramArgs,
+        settings: serde_json::Value,
+        (connections, rounds): (u32, u32),
+        goals: Vec<Goal>,
+    ) -> Self {
+        let (servers, transport) = (&[ServerKind::Rivulet][..], Some(Transport::Redis));
+        Self { scenario, program, servers, transport, settings, connections, rounds, goals }
+    }
+
+    /// Runs all rounds, prints the result and writes it to the JSON file if one is wanted.
+    pub(crate) fn run(self, measure: &Measure<'_>) -> anyhow::Result<()> {
+        file_limit::raise(self.connections)?;
+        let launcher = Launcher::prepare(self.program, self.servers, self.transport)?;
+        let machine = Machine::here(launcher.cores);
+        let mut runs = Vec::new();
+        for round in 1..=self.rounds {
+            for &server in self.servers {
+                runs.push(Run { server, round, phases: measure(&launcher, server, round)? });
+            }
+        }
+        let json = self.program.json.as_deref();
+        let report = Report::new(self, launcher.transport, machine, runs);
+        report.print(&mut std::io::stdout().lock())?;
+        json.map_or(Ok(()), |path| report.write_json(path))
+    }
 }

@@ -9,7 +9,8 @@ use crate::{
     client::Client,
     load::{self, Load},
     metric::{self, Metric, Phase, count, metric, ratio},
-    progress, rounds,
+    progress,
+    rounds::Plan,
     scenario_one_topic::source_of,
     servers::{Launcher, Server},
     topics::Topics,
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &IdleArgs) -> anyhow::Result<()> {
             .map(|topics| Idle { args, kind: server, round, topics: *topics }.measure(launcher))
             .collect()
     };
-    rounds::run("idle", &args.common, settings, (args.connections, args.rounds), &measure)
+    Plan::comparing("idle", &args.common, settings, (args.connections, args.rounds)).run(&measure)
 }
 
 /// One phase of one run.

@@ -5,7 +5,8 @@ use crate::{
     client::Client,
     load::{self, Load, Outcome},
     metric::{self, Phase},
-    progress, rounds,
+    progress,
+    rounds::Plan,
     servers::{Launcher, Server},
     topics::Topics,
     usage::Usage,
@@ -18,7 +19,7 @@ const WARM_UP_UPDATES: u32 = 5;
 pub(crate) fn run(args: &OneTopicArgs) -> anyhow::Result<()> {
     let settings = serde_json::to_value(args)?;
     let measure = |launcher: &Launcher, server, round| measure(args, launcher, server, round);
-    rounds::run("one-topic", &args.common, settings, (args.subscribers, args.rounds), &measure)
+    Plan::comparing("one-topic", &args.common, settings, (args.subscribers, args.rounds)).run(&measure)
 }
 
 fn measure(

@@ -1,7 +1,7 @@
 //! The servers of a measurement: Rivulet with its Redis, and the floor, started afresh for every run.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -11,11 +11,14 @@ use std::{
 use anyhow::{Context, bail};
 
 use crate::{
-    args::{CommonArgs, ServerKind, Transport},
+    args::{ProgramArgs, ServerKind, Transport},
     binary,
     cores::Cores,
     http_get::http_get,
+    port::free_address,
     process::Process,
+    redis_client::RedisClient,
+    redis_server::{Keeping, RedisServer},
 };
 
 /// Longest wait for a server to be ready.
@@ -40,43 +43,54 @@ pub(crate) struct Server {
     admin: Option<SocketAddr>,
     // Fields are dropped in order: the hub ends before the Redis that it uses.
     process: Process,
-    redis: Option<Process>,
+    redis: Option<RedisServer>,
 }
 
 impl Launcher {
     /// Finds (and builds) what the servers need, and divides the cores.
-    pub(crate) fn prepare(args: &CommonArgs) -> anyhow::Result<Self> {
+    pub(crate) fn prepare(
+        program: &ProgramArgs,
+        servers: &[ServerKind],
+        transport: Option<Transport>,
+    ) -> anyhow::Result<Self> {
         let redis_server = on_path("redis-server");
-        let transport = match (args.transport, &redis_server) {
-            (Some(Transport::Redis), None) => bail!("--transport redis: redis-server is not on the PATH"),
+        let transport = match (transport, &redis_server) {
+            (Some(Transport::Redis), None) => bail!("redis-server is not on the PATH"),
             (Some(transport), _) => transport,
             (None, Some(_)) => Transport::Redis,
             (None, None) => Transport::Memory,
         };
-        let measured = args.servers.contains(&ServerKind::Rivulet);
+        let measured = servers.contains(&ServerKind::Rivulet);
         // Before this process is bound to a core: cargo may use them all.
-        let rivulet = measured.then(|| binary::find_rivulet(args.rivulet.as_deref())).transpose()?;
+        let rivulet = measured.then(|| binary::find_rivulet(program.rivulet.as_deref())).transpose()?;
         Ok(Self { cores: Cores::divide()?, transport, rivulet, redis_server })
     }
 
-    /// Starts a server and waits until it is ready.
+    /// Starts a server, with a Redis of its own if it needs one, and waits until it is ready.
     pub(crate) fn launch(&self, kind: ServerKind) -> anyhow::Result<Server> {
-        let mut server = match kind {
-            ServerKind::Rivulet => self.launch_rivulet()?,
-            ServerKind::Floor => self.launch_floor()?,
-        };
-        let deadline = Instant::now() + START_MAX;
-        while !server.is_ready() {
-            server.check_alive()?;
-            if Instant::now() > deadline {
-                bail!("{} was not ready after {START_MAX:?}:\n{}", kind.name(), server.process.last_words());
-            }
-            thread::sleep(START_POLL);
+        match (kind, self.transport) {
+            (ServerKind::Floor, _) => self.launch_floor(),
+            (ServerKind::Rivulet, Transport::Memory) => self.launch_hub(None, &[], |cores| cores.server),
+            (ServerKind::Rivulet, Transport::Redis) => self.launch_hub_with_redis(&[]),
         }
+    }
+
+    /// Starts a node and a Redis of its own.
+    pub(crate) fn launch_hub_with_redis(&self, arguments: &[&str]) -> anyhow::Result<Server> {
+        let redis = self.launch_redis(Keeping::InMemory, &[])?;
+        let url = format!("redis://{}", redis.address);
+        let mut server = self.launch_hub(Some(&url), arguments, |cores| cores.server)?;
+        server.redis = Some(redis);
         Ok(server)
     }
 
-    fn launch_rivulet(&self) -> anyhow::Result<Server> {
+    /// Starts a node with these arguments beside ours, and waits until it is ready.
+    pub(crate) fn launch_hub(
+        &self,
+        redis_url: Option<&str>,
+        arguments: &[&str],
+        choose: impl Fn(&Cores) -> usize,
+    ) -> anyhow::Result<Server> {
         let (hub, admin) = (free_address()?, free_address()?);
         let path = self.rivulet.as_ref().context("rivulet is not among the servers")?;
         let mut command = Command::new(path);
@@ -91,14 +105,9 @@ impl Launcher {
         }
         command.args(["serve", "--dev", "--workers", "1"]);
         command.args(["--listen", &hub.to_string(), "--admin-listen", &admin.to_string()]);
-        let mut redis = None;
-        if self.transport == Transport::Redis {
-            let (process, address) = self.launch_redis()?;
-            command.args(["--redis-url", &format!("redis://{address}")]);
-            redis = Some(process);
-        }
-        let process = Process::start("rivulet", command, self.cores.as_ref(), |cores| cores.server)?;
-        Ok(Server { hub, admin: Some(admin), process, redis })
+        command.args(redis_url.iter().flat_map(|url| ["--redis-url", url])).args(arguments);
+        let process = Process::start("rivulet", command, self.cores.as_ref(), choose)?;
+        Server { hub, admin: Some(admin), process, redis: None }.when_ready()
     }
 
     fn launch_floor(&self) -> anyhow::Result<Server> {
@@ -107,33 +116,41 @@ impl Launcher {
             Command::new(std::env::current_exe().context("asking for the path of this program")?);
         command.args(["floor", "--listen", &hub.to_string()]);
         let process = Process::start("floor", command, self.cores.as_ref(), |cores| cores.server)?;
-        Ok(Server { hub, admin: None, process, redis: None })
+        Server { hub, admin: None, process, redis: None }.when_ready()
     }
 
-    fn launch_redis(&self) -> anyhow::Result<(Process, SocketAddr)> {
-        let address = free_address()?;
-        let path = self.redis_server.as_ref().context("redis-server is not on the PATH")?;
-        let mut command = Command::new(path);
-        command.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
-        // It keeps everything in memory: the disk of the machine is not what is measured.
-        command.args(["--save", "", "--appendonly", "no"]);
-        let mut process = Process::start("redis-server", command, self.cores.as_ref(), |cores| cores.redis)?;
-        let deadline = Instant::now() + START_MAX;
-        while !accepts(address) {
-            process.check_alive()?;
-            if Instant::now() > deadline {
-                bail!("redis-server was not ready after {START_MAX:?}:\n{}", process.last_words());
-            }
-            thread::sleep(START_POLL);
-        }
-        Ok((process, address))
+    /// The redis-server program.
+    pub(crate) fn redis_path(&self) -> anyhow::Result<&Path> {
+        self.redis_server.as_deref().context("redis-server is not on the PATH")
+    }
+
+    /// Starts a Redis and waits until it is ready.
+    pub(crate) fn launch_redis(&self, keeping: Keeping, settings: &[&str]) -> anyhow::Result<RedisServer> {
+        RedisServer::start(self.redis_path()?, self.cores.as_ref(), keeping, settings)
     }
 }
 
 impl Server {
+    fn when_ready(mut self) -> anyhow::Result<Self> {
+        let deadline = Instant::now() + START_MAX;
+        while !self.is_ready() {
+            self.check_alive()?;
+            if Instant::now() > deadline {
+                bail!("a server was not ready after {START_MAX:?}:\n{}", self.process.last_words());
+            }
+            thread::sleep(START_POLL);
+        }
+        Ok(self)
+    }
+
+    /// A connection to its Redis.
+    pub(crate) fn redis_client(&self) -> anyhow::Result<RedisClient> {
+        self.redis.as_ref().context("the server has no Redis of its own")?.client()
+    }
+
     /// Fails, with its last words, if it or its Redis has ended.
     pub(crate) fn check_alive(&mut self) -> anyhow::Result<()> {
-        self.redis.as_mut().map_or(Ok(()), Process::check_alive)?;
+        self.redis.as_mut().map_or(Ok(()), RedisServer::check_alive)?;
         self.process.check_alive()
     }
 
@@ -144,12 +161,22 @@ impl Server {
 
     /// User and system time of its Redis, if it has one.
     pub(crate) fn redis_cpu(&self) -> anyhow::Result<Option<Duration>> {
-        self.redis.as_ref().map(Process::cpu).transpose()
+        self.redis.as_ref().map(RedisServer::cpu).transpose()
     }
 
     /// Resident memory in bytes.
     pub(crate) fn resident(&self) -> anyhow::Result<u64> {
         self.process.resident()
+    }
+
+    /// The most memory that was resident since the last [`Server::forget_peak`], in bytes.
+    pub(crate) fn peak(&self) -> anyhow::Result<u64> {
+        self.process.peak()
+    }
+
+    /// Lets the peak begin anew.
+    pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
+        self.process.forget_peak()
     }
 
     /// Bytes that its allocator has handed out, if its metrics say so.
@@ -158,7 +185,8 @@ impl Server {
         if status == 200 { parse_heap(&text) } else { None }
     }
 
-    fn is_ready(&self) -> bool {
+    /// Whether it answers and, if it can say so, has a live feed.
+    pub(crate) fn is_ready(&self) -> bool {
         match self.admin {
             Some(admin) => {
                 http_get(admin, "/ready").is_ok_and(|(status, _)| status == 200) && accepts(self.hub)
@@ -175,12 +203,6 @@ fn parse_heap(metrics: &str) -> Option<f64> {
         let is_heap = (name.contains("heap") || name.contains("allocated")) && name.contains("bytes");
         if is_heap { value.parse().ok() } else { None }
     })
-}
-
-/// A port that was free a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free port")?;
-    Ok(listener.local_addr()?)
 }
 
 fn accepts(address: SocketAddr) -> bool {

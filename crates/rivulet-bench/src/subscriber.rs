@@ -96,6 +96,9 @@ impl Subscriber {
             if self.state == State::Open {
                 receiver.take(len, &mut self.tail, &mut self.received);
             } else if self.take_head(&receiver.buffer[..len])? {
+                // Who resumes has his first updates right behind the head.
+                let behind = std::mem::take(&mut self.tail);
+                receiver.take_bytes(&behind, &mut self.tail, &mut self.received);
                 change = Change::Opened;
             }
             // A read that does not fill the buffer has emptied the socket: the next bytes come with an event of their own.
@@ -106,7 +109,7 @@ impl Subscriber {
         Ok(change)
     }
 
-    /// Adds to the head; true when it is complete. What follows it, no update but a comment, stays in the tail.
+    /// Adds to the head; true when it is complete. What follows it stays in the tail.
     fn take_head(&mut self, bytes: &[u8]) -> anyhow::Result<bool> {
         self.tail.extend_from_slice(bytes);
         let head = match Head::parse(&self.tail) {
@@ -140,9 +143,19 @@ pub(crate) fn source_address(run: u8, index: usize) -> Ipv4Addr {
 
 /// The request of a subscriber.
 pub(crate) fn request(hub: SocketAddr, topic: &str, token: &str) -> Vec<u8> {
+    request_with(hub, &format!("topic={topic}"), token, "")
+}
+
+/// The request of a subscriber that comes back with its last id.
+pub(crate) fn resumption(hub: SocketAddr, topic: &str, token: &str, last_id: &str) -> Vec<u8> {
+    request_with(hub, &format!("topic={topic}"), token, &format!("Last-Event-ID: {last_id}\r\n"))
+}
+
+/// The request of a subscriber with any query and further header lines.
+pub(crate) fn request_with(hub: SocketAddr, query: &str, token: &str, headers: &str) -> Vec<u8> {
     format!(
-        "GET /.well-known/mercure?topic={topic} HTTP/1.1\r\nHost: {hub}\r\nAccept: text/event-stream\r\n\
-         Authorization: Bearer {token}\r\n\r\n"
+        "GET /.well-known/mercure?{query} HTTP/1.1\r\nHost: {hub}\r\nAccept: text/event-stream\r\n\
+         Authorization: Bearer {token}\r\n{headers}\r\n"
     )
     .into_bytes()
 }

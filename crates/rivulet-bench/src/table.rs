@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{args::ServerKind, report::Comparison};
+use crate::{args::ServerKind, goal::Verdict, report::Comparison};
 
 /// Lays out a summary, phase by phase. Each cell is "median (least–most)".
 pub(crate) fn render(summary: &[Comparison]) -> String {
@@ -29,6 +29,23 @@ pub(crate) fn render(summary: &[Comparison]) -> String {
             let _ = write!(out, "{ratio:>18.3}");
         }
         out.push('\n');
+    }
+    out
+}
+
+/// A line per goal; nothing where there are none.
+pub(crate) fn render_goals(goals: &[Verdict]) -> String {
+    let mut out = String::new();
+    for Verdict { phase, metric, at_most, median, is_met } in goals {
+        let verdict = if *is_met { "met" } else { "MISSED" };
+        let heading = if out.is_empty() { "\ngoals\n" } else { "" };
+        let figure = format!("{phase}: {metric}");
+        let _ = writeln!(
+            out,
+            "{heading}  {figure:<46} at most {:>8}: {:>8}, {verdict}",
+            number(*at_most),
+            number(*median)
+        );
     }
     out
 }

@@ -159,9 +159,8 @@ impl Pages {
         let shelf = Shelf { partition: ask.partition, selection: ask.selection.clone() };
         let mut table = self.table.lock();
         table.expire(Instant::now());
-        let shared = table.shelves.get(&shelf).and_then(|pages| pages.iter().rfind(|page| page.serves(ask)));
-        if let Some(page) = shared {
-            return Found::Page(page.clone());
+        if let Some(page) = table.serving(&shelf, ask) {
+            return Found::Page(page);
         }
         let key = (shelf, ask.after);
         if let Some(flight) = table.flights.get(&key) {
@@ -175,6 +174,15 @@ impl Pages {
         Found::Flight(receiver, Started::Now)
     }
 
+    /// A page that was read while a flight waited for its turn, and serves it: a crowd whose cursors all differ asks for
+    /// as many pages as it has members before the first is read. Only one with more behind it: where the log ends,
+    /// those who joined the flight may want more than the page was read for.
+    fn kept(&self, (shelf, after): &(Shelf, Position)) -> Option<Arc<SharedPage>> {
+        let Shelf { partition, selection } = shelf.clone();
+        let ask = Ask { partition, selection, after: *after, floor: Position::MAX };
+        self.table.lock().serving(shelf, &ask)
+    }
+
     async fn fetch(&self, (shelf, after): &(Shelf, Position)) -> Outcome {
         let read = self.transport.read(shelf.partition, &shelf.selection, *after, PAGE_LIMITS);
         Ok(Arc::new(SharedPage::new(&*self.transport, *after, read.await?)))
@@ -184,15 +192,22 @@ impl Pages {
 impl Landing {
     async fn fly(self) {
         let permit = tokio::time::timeout(READ_WAIT_MAX, self.pages.reads.acquire()).await;
+        let kept = self.pages.kept(&self.key);
+        let is_new = kept.is_none();
         let outcome = match permit {
-            Ok(Ok(_permit)) if self.is_wanted() => self.pages.fetch(&self.key).await,
-            Ok(Ok(_)) => return,
+            Ok(Ok(_)) if !self.is_wanted() => return,
+            Ok(Ok(_permit)) => match kept {
+                Some(page) => Ok(page),
+                None => self.pages.fetch(&self.key).await,
+            },
             _ => Err(TransportError::new(format!("no read of the log came free within {READ_WAIT_MAX:?}"))),
         };
         {
             let mut table = self.pages.table.lock();
             table.flights.remove(&self.key);
-            if let Ok(page) = &outcome {
+            if let Ok(page) = &outcome
+                && is_new
+            {
                 table.keep(&self.key.0, page);
             }
         }
@@ -220,6 +235,10 @@ impl Drop for Landing {
 }
 
 impl Table {
+    fn serving(&self, shelf: &Shelf, ask: &Ask) -> Option<Arc<SharedPage>> {
+        self.shelves.get(shelf)?.iter().rfind(|page| page.serves(ask)).cloned()
+    }
+
     fn keep(&mut self, shelf: &Shelf, page: &Arc<SharedPage>) {
         self.bytes += page.bytes;
         self.shelves.entry(shelf.clone()).or_default().push(page.clone());

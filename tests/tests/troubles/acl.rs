@@ -21,7 +21,8 @@ const KEYS: &str = "~{rivulet}* ~{rivulet:* &{rivulet:*";
 const COMMANDS: &str =
     "+ping +time +unwatch +eval +evalsha +get +set +pexpire +hsetnx +hmget +xadd +xtrim +xrange";
 const CHANNELS: &str = "+publish +subscribe +unsubscribe";
-const CLUSTER: &str = "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking";
+const CLUSTER: &str =
+    "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking";
 
 /// Makes the user what these rules say, and nothing else.
 fn set_user(redis: &RedisServer, rules: &str) {

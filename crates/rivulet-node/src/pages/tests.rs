@@ -64,6 +64,26 @@ async fn who_asks_for_the_same_gets_the_same_and_later_ones_its_tail() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_turn_takes_what_was_read_meanwhile() {
+    let (pages, positions) = pages(1, 100, b"data").await;
+    let turn = pages.reads.acquire().await.unwrap();
+    let read = |position: Position| {
+        let (pages, ask) = (pages.clone(), ask(position, Position::ZERO));
+        tokio::spawn(async move { (position, pages.read(ask).await.unwrap()) })
+    };
+    let readers: Vec<_> = positions[..40].iter().copied().map(read).collect();
+    while pages.held().2 < readers.len() {
+        tokio::task::yield_now().await;
+    }
+    drop(turn);
+    for (nth, reader) in readers.into_iter().enumerate() {
+        let (position, page) = reader.await.unwrap();
+        assert_eq!(page.after(position)[0].position(), positions[nth + 1]);
+    }
+    assert_eq!(pages.held().1, 1, "one page was read for all");
+}
+
+#[tokio::test]
 async fn a_read_goes_on_while_anybody_waits_for_it_and_not_longer() {
     let (pages, positions) = pages(1, 10, b"data").await;
     let turn = pages.reads.acquire().await.unwrap();
