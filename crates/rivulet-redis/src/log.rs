@@ -34,7 +34,8 @@ const TOPIC_LEN_MIN: usize = 8;
 const BIRTH_LOOKS: usize = 20;
 const BIRTH_PAUSE: Duration = Duration::from_millis(100);
 
-/// How far a position may be before the time of Redis, in microseconds: as clocks jump when a server takes over, twice.
+/// How far a position may be before the time of Redis, in microseconds: twice as far as a clock jumps when a server takes
+/// over.
 const LEAD_MAX_MICROS: &str = "60000000";
 
 /// See the module.

@@ -1,4 +1,4 @@
-//! One client on one connection through everything that can happen to its Redis ("must show 2" of the issue).
+//! One client on one connection through everything that can happen to its Redis.
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 

@@ -1,7 +1,8 @@
 -- Lets a log know in which epoch its server is the primary, and lets its clock jump if that is a later one than was
 -- known: once for each failover, whoever comes first.
 --
--- KEYS: the clock, the epoch. ARGV: the epoch; the jump in microseconds. Answers whether the clock has jumped.
+-- KEYS: the clock, the epoch. ARGV: the epoch; how far before the time the clock jumps, in
+-- microseconds. Answers whether it has jumped.
 
 local call = redis.call
 local known, last = call('GET', KEYS[2]), call('GET', KEYS[1])
@@ -12,6 +13,7 @@ if not known or not last then return 0 end
 local number, update = string.match(last, '^(%d+) (%d+)$')
 number, update = number or last, update or last
 local time = call('TIME')
-local now = math.max(time[1] * 1000000 + time[2], number + 0) + ARGV[2]
+-- A clock that stands before the time moves by one with each append or tick, so a second of it is a million of them.
+local now = math.max(time[1] * 1000000 + time[2] + ARGV[2], number + 1000000)
 call('SET', KEYS[1], string.format('%.0f', now) .. ' ' .. update)
 return 1
