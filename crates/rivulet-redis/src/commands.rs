@@ -7,7 +7,10 @@
 //!
 //! So a Redis that is away costs its callers one deadline, and then nothing: no request waits for a reconnect.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use redis::{RedisError, Value, aio::MultiplexedConnection};
@@ -33,7 +36,7 @@ pub(crate) struct Commands {
 
 enum State {
     Up(Link),
-    Away { reason: String },
+    Away { since: Instant, reason: String },
 }
 
 #[derive(Clone)]
@@ -45,7 +48,8 @@ struct Link {
 impl Commands {
     /// A connection that [`Commands::keep`] is to make.
     pub(crate) fn new(connector: Connector, server: Server, topology: Arc<Topology>) -> Self {
-        let state = Mutex::new(State::Away { reason: "it is being connected".to_owned() });
+        let reason = "it is being connected".to_owned();
+        let state = Mutex::new(State::Away { since: Instant::now(), reason });
         Self { connector, server, topology, state }
     }
 
@@ -60,7 +64,7 @@ impl Commands {
     ) -> Result<Vec<Value>, Refusal> {
         let mut link = match &*self.state.lock() {
             State::Up(link) => link.clone(),
-            State::Away { reason } => {
+            State::Away { reason, .. } => {
                 let reason = format!("Redis at {} is away: {reason}", self.server);
                 return Err(Refusal::Failed(TransportError::new(reason)));
             }
@@ -92,11 +96,21 @@ impl Commands {
         }
     }
 
+    /// Since when the server has been away, and why; `None` while calls run.
+    pub(crate) fn away(&self) -> Option<(Duration, String)> {
+        match &*self.state.lock() {
+            State::Up(_) => None,
+            State::Away { since, reason } => {
+                Some((since.elapsed(), format!("Redis at {} is away: {reason}", self.server)))
+            }
+        }
+    }
+
     /// Ends a connection, if it is still the one in use: of a thousand calls that fail together, the first does it.
     fn lose(&self, link: &Link, reason: &str) {
         let mut state = self.state.lock();
         if matches!(&*state, State::Up(up) if Arc::ptr_eq(&up.lost, &link.lost)) {
-            *state = State::Away { reason: reason.to_owned() };
+            *state = State::Away { since: Instant::now(), reason: reason.to_owned() };
             link.lost.notify_one();
             self.topology.suspect();
         }
@@ -120,7 +134,9 @@ impl Commands {
                     }
                 }
                 Err(error) => {
-                    *self.state.lock() = State::Away { reason: reason(&error) };
+                    if let State::Away { reason: last, .. } = &mut *self.state.lock() {
+                        *last = reason(&error);
+                    }
                     self.topology.suspect();
                 }
             }
@@ -138,8 +154,8 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    fn timeout(self) -> std::time::Duration {
-        std::time::Duration::from_millis(self.timeout_ms.into())
+    fn timeout(self) -> Duration {
+        Duration::from_millis(self.timeout_ms.into())
     }
 }
 

@@ -134,6 +134,12 @@ impl Primaries {
         }
     }
 
+    /// Since when nothing can be appended in a partition, and why; `None` if it can.
+    pub(crate) fn away(&self, partition: Partition) -> Option<(Duration, String)> {
+        let primary = self.known.lock().get(&self.topology.server(partition)).cloned();
+        primary?.appenders.iter().find_map(|appender| appender.away())
+    }
+
     /// Appends: refused at once when too much is on its way already.
     pub(crate) async fn append(
         &self,

@@ -267,7 +267,8 @@ impl Transport for RedisTransport {
 
     fn feed_status(&self) -> FeedStatus {
         let stale = |state: &PartitionState| {
-            let (since, reason) = state.status.stale()?;
+            let away = || self.primaries.away(state.partition);
+            let (since, reason) = state.status.stale().or_else(away)?;
             Some(StalePartition { partition: state.partition, since, reason })
         };
         let stale: Vec<StalePartition> = self.states.iter().filter_map(stale).collect();
