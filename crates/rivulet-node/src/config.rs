@@ -34,10 +34,11 @@ pub(crate) const PAGES_AGE_MAX: Duration = Duration::from_secs(2);
 pub(crate) const PAGES_BYTES_MAX: usize = 32 << 20;
 /// How many pages are kept for others: empty ones are nearly free, but not quite.
 pub(crate) const PAGES_LEN_MAX: usize = 4096;
-/// How far the clocks of two partitions may stand apart, in microseconds: by what their servers' differ, and by what an
-/// idle one lags until its next tick. A stream that continues after a publisher's id starts so much earlier in the other
+/// How far the clocks of two partitions may stand apart, in microseconds: by what their servers' differ, by what an idle
+/// one lags until its next tick, and by the half minute that a log's clock may jump when another server takes it over. A
+/// stream that continues after a publisher's id starts so much earlier in the other
 /// partitions: better twice than lost.
-pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 5_000_000;
+pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 35_000_000;
 /// Longest wait for one of the node's reads of the log.
 pub(crate) const READ_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause before a stream's read of the log is tried again, at first and at the most.

@@ -48,11 +48,18 @@ pub trait Hub: Send + Sync {
     async fn break_feeds(&self);
 }
 
-/// Defines a test per rule of the contract, on the hub that the expression makes.
+/// Defines a test per rule of the contract, on the hub that the expression makes; with `together`, one test of all
+/// rules, on one hub whose making may be awaited.
 #[macro_export]
 macro_rules! contract_tests {
+    (together $hub:expr) => {
+        $crate::contract_tests! { @rules together $hub }
+    };
     ($hub:expr) => {
-        $crate::contract_tests! { $hub =>
+        $crate::contract_tests! { @rules each $hub }
+    };
+    (@rules $how:ident $hub:expr) => {
+        $crate::contract_tests! { @$how $hub =>
             positions_increase_in_the_order_of_acknowledgement
             concurrent_appends_all_get_positions_of_their_own
             what_was_appended_is_read_back_on_every_node
@@ -81,12 +88,22 @@ macro_rules! contract_tests {
             a_key_serves_one_update_only
         }
     };
-    ($hub:expr => $($rule:ident)*) => {
+    (@each $hub:expr => $($rule:ident)*) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $rule() {
                 $crate::contract::$rule(&$hub).await;
             }
         )*
+    };
+    (@together $hub:expr => $($rule:ident)*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn all_rules_hold() {
+            let hub = $hub;
+            $(
+                println!("{}", stringify!($rule));
+                $crate::contract::$rule(&hub).await;
+            )*
+        }
     };
 }

@@ -14,6 +14,7 @@ use crate::{
     pages::{Ask, SharedPage},
     seat::{Phase, Seat},
     source::Source,
+    stats::{WorkerStats, count},
 };
 
 /// One partition of a replay. Up to where it has been read is said by the seat's cursor.
@@ -125,7 +126,7 @@ impl Part {
 
 impl Seat {
     /// Takes a page of the part that is read, and says first what is missing in it.
-    pub(crate) fn take_page(&mut self, page: Arc<SharedPage>, partitions: Partitions) {
+    pub(crate) fn take_page(&mut self, page: Arc<SharedPage>, partitions: Partitions, stats: &WorkerStats) {
         let Phase::Replaying(replay) = &mut self.phase else { return };
         replay.reading = false;
         let part = &mut replay.parts[replay.current];
@@ -141,6 +142,7 @@ impl Seat {
             let event = Frame::gap(&self.cursor.id(partitions), names, &oldest);
             replay.page = Some(page);
             tracing::debug!(subscriber.id = %self.id, %partition, oldest, "a stream is told of a gap");
+            count(&stats.gaps, 1);
             self.put_first(event);
         } else {
             replay.page = Some(page);

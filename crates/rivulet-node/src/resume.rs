@@ -14,7 +14,7 @@ use crate::{
     pages::{Ask, SharedPage},
     replay::{Part, Replay, parts},
     seat::{Phase, Seat},
-    stats::count,
+    stats::{WorkerStats, count},
     subscribe::{Resumed, SubscribeError},
     worker::WorkerShared,
 };
@@ -66,14 +66,15 @@ impl Reservation {
         let complete = openings.iter().all(|opening| !opening.unknown && opening.lacks_nothing());
         self.resumed = Some(if known && complete { Resumed::Known } else { Resumed::Earliest });
         let mut seats = self.worker.seats.borrow_mut();
-        count(&seats.stats.replays, 1);
+        let stats = seats.stats.clone();
+        count(&stats.replays, 1);
         let partitions = seats.partitions;
         let seat = &mut seats.seats[self.key];
         let mut cursor = Cursor::at(openings.iter().map(|opening| opening.after).min().unwrap_or_default());
         openings.iter().for_each(|opening| cursor.advance(opening.part.partition, opening.after));
         seat.cursor = cursor;
-        seat.tell_unknown(&mut openings, partitions);
-        seat.start_replay(openings, partitions);
+        seat.tell_unknown(&mut openings, partitions, &stats);
+        seat.start_replay(openings, partitions, &stats);
         Ok(())
     }
 
@@ -202,7 +203,7 @@ fn is_of_another_partition(
 impl Seat {
     /// Says first of all that what the subscriber has missed is not known, where its position is not of the hub's
     /// history.
-    fn tell_unknown(&mut self, openings: &mut [Opening], partitions: Partitions) {
+    fn tell_unknown(&mut self, openings: &mut [Opening], partitions: Partitions, stats: &WorkerStats) {
         let unknown = || openings.iter().filter(|opening| opening.unknown);
         let Some(oldest) = unknown().map(Opening::oldest).max() else { return };
         let mut names: Vec<&str> = Vec::new();
@@ -225,12 +226,13 @@ impl Seat {
         let id = cursor.id(partitions);
         self.cursor = cursor;
         let oldest = position_id(partitions, oldest);
+        count(&stats.gaps, 1);
         self.put_first(Frame::gap(&id, names.iter().map(String::as_str), &oldest));
     }
 
     /// The pages that were read are shared, so most of them can be had again at once: only one is held, since a
     /// subscriber of all partitions would hold too much.
-    fn start_replay(&mut self, openings: Vec<Opening>, partitions: Partitions) {
+    fn start_replay(&mut self, openings: Vec<Opening>, partitions: Partitions, stats: &WorkerStats) {
         let alone = openings.len() == 1;
         let mut first = None;
         let mut parts = smallvec::SmallVec::with_capacity(openings.len());
@@ -247,7 +249,7 @@ impl Seat {
         }
         self.phase = Phase::Replaying(Box::new(Replay::of(parts)));
         if let Some(page) = first {
-            self.take_page(page, partitions);
+            self.take_page(page, partitions, stats);
         }
     }
 }

@@ -12,6 +12,7 @@ pub(crate) struct WorkerStats {
     pub(crate) deliveries: AtomicU64,
     pub(crate) bytes_written: AtomicU64,
     pub(crate) replays: AtomicU64,
+    pub(crate) gaps: AtomicU64,
     pub(crate) sources: AtomicUsize,
     pub(crate) seats: AtomicUsize,
     pub(crate) behind: AtomicUsize,
@@ -44,6 +45,8 @@ pub struct NodeSnapshot {
     pub bytes_written: u64,
     /// Replays begun.
     pub replays: u64,
+    /// Gaps that streams were told of.
+    pub gaps: u64,
     /// Distinct matchers that subscribers hold, counted per worker.
     pub sources: usize,
     /// Open streams and reservations.
@@ -63,6 +66,7 @@ impl NodeSnapshot {
         self.deliveries += worker.deliveries.load(Relaxed);
         self.bytes_written += worker.bytes_written.load(Relaxed);
         self.replays += worker.replays.load(Relaxed);
+        self.gaps += worker.gaps.load(Relaxed);
         self.sources += worker.sources.load(Relaxed);
         self.seats += worker.seats.load(Relaxed);
         self.behind += worker.behind.load(Relaxed);

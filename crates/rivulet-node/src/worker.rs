@@ -162,9 +162,9 @@ impl WorkerShared {
 
     fn take_page(self: &Rc<Self>, key: usize, serial: u32, page: Arc<SharedPage>) {
         let mut seats = self.seats.borrow_mut();
-        let partitions = seats.partitions;
+        let (partitions, stats) = (seats.partitions, seats.stats.clone());
         let Some(seat) = seats.get(key, serial) else { return };
-        seat.take_page(page, partitions);
+        seat.take_page(page, partitions, &stats);
         seats.serve(key);
         drop(seats);
         self.start_reads();

@@ -17,8 +17,9 @@ use tokio::sync::mpsc;
 
 use crate::{
     announcement::{AnnouncedUpdate, Announcement},
+    history::History,
     inbox::{Messages, Next},
-    index_entry::batches,
+    index_entry::{IndexEntry, batches},
     keys::Keys,
     log::Log,
     missed::Missed,
@@ -196,8 +197,9 @@ impl FeedWriter {
     async fn read_missed(&self, partition: Partition) -> Result<(), TransportError> {
         let state = self.state(partition);
         let mut after = state.place.lock().last;
+        let mut history = History::default();
         loop {
-            let mut page = self.log.index(partition, after).await?;
+            let mut page = self.log.index(partition, after, &mut history).await?;
             if page.clock.birth == Position::MAX {
                 // An empty Redis. The next script that runs there is its birth, and says so.
                 return Ok(());
@@ -215,7 +217,7 @@ impl FeedWriter {
                 page.entries.clear();
             }
             for batch in batches(&page.entries, FETCH_MAX) {
-                self.send_missed(partition, batch).await?;
+                self.send_missed(partition, batch, &mut history).await?;
             }
             after = end;
             if !page.more {
@@ -230,9 +232,10 @@ impl FeedWriter {
     async fn send_missed(
         &self,
         partition: Partition,
-        batch: &[crate::index_entry::IndexEntry],
+        batch: &[IndexEntry],
+        history: &mut History,
     ) -> Result<(), TransportError> {
-        let fetched = self.log.fetch(partition, batch).await?;
+        let fetched = self.log.fetch(partition, batch, history).await?;
         let mut missing = fetched.missing.into_iter().peekable();
         let mut found = fetched.found.into_iter().peekable();
         loop {

@@ -12,6 +12,7 @@
 
 mod announcement;
 mod channels;
+mod cluster_view;
 mod commands;
 mod config;
 mod connect_error;
@@ -19,6 +20,7 @@ mod connector;
 mod deployment;
 mod entry;
 mod feed_writer;
+mod history;
 mod inbox;
 mod index_entry;
 mod keys;
@@ -35,9 +37,11 @@ mod reason;
 mod refusal;
 mod script;
 mod seen;
+mod sentinels;
 mod status;
 mod subscriber;
 mod supervisor;
+mod takeover;
 mod ticker;
 mod topology;
 mod transport;

@@ -14,6 +14,7 @@ use rivulet_node::{Appended, Page, PageLimits, Selection, TransportError};
 use crate::{
     announcement::parse_position,
     entry::{Clock, Entry, unexpected},
+    history::History,
     index_entry::{IndexEntry, fitting},
     keys::Keys,
     loss::Loss,
@@ -32,6 +33,9 @@ const TOPIC_LEN_MIN: usize = 8;
 /// nobody can say what is lost.
 const BIRTH_LOOKS: usize = 20;
 const BIRTH_PAUSE: Duration = Duration::from_millis(100);
+
+/// How far a position may be before the time of Redis, in microseconds: as clocks jump when a server takes over, twice.
+const LEAD_MAX_MICROS: &str = "60000000";
 
 /// See the module.
 pub(crate) struct Log {
@@ -63,9 +67,11 @@ impl Log {
         partition: Partition,
         script: &Script,
         call: &Call<'_>,
+        history: &mut History,
     ) -> Result<Vec<Value>, TransportError> {
-        let mut values = self.primaries.run(partition, Job::Read(self.reader, script, call)).await?.values;
-        match values.pop() {
+        let mut done = self.primaries.run(partition, Job::Read(self.reader, script, call)).await?;
+        history.continues_at(&done.primary)?;
+        match done.values.pop() {
             Some(Value::Array(answers)) => Ok(answers),
             _ => Err(unexpected("the answer to a read")),
         }
@@ -75,8 +81,11 @@ impl Log {
         &self,
         partition: Partition,
         pipeline: &redis::Pipeline,
+        history: &mut History,
     ) -> Result<Vec<Value>, TransportError> {
-        Ok(self.primaries.run(partition, Job::Pipeline(self.reader, pipeline)).await?.values)
+        let done = self.primaries.run(partition, Job::Pipeline(self.reader, pipeline)).await?;
+        history.continues_at(&done.primary)?;
+        Ok(done.values)
     }
 
     /// The earliest position that can be complete when nothing older than `before` is known.
@@ -143,9 +152,10 @@ impl Log {
         let keys = [&names.clock, &names.birth].into_iter().chain(&streams).chain(&lasts);
         let call = Call {
             keys: keys.map(String::as_bytes).collect(),
-            args: [&after_arg, &count, &bytes].map(String::as_bytes).to_vec(),
+            args: [&after_arg, LEAD_MAX_MICROS, &count, &bytes].map(str::as_bytes).to_vec(),
         };
-        let mut answers = self.script(partition, &self.read, &call).await?.into_iter();
+        let mut answers =
+            self.script(partition, &self.read, &call, &mut History::default()).await?.into_iter();
         let mut next = || answers.next().ok_or_else(|| unexpected("the answer to a read"));
         let clock = Clock::parse(&next()?, &next()?)?;
         let mut loss = Loss::of_birth(after, &clock);
@@ -202,14 +212,15 @@ impl Log {
         &self,
         partition: Partition,
         after: Position,
+        history: &mut History,
     ) -> Result<IndexPage, TransportError> {
         let names = self.keys.of(partition);
         let (after_arg, count) = (after.to_string(), INDEX_LEN.to_string());
         let call = Call {
             keys: [&names.clock, &names.birth, &names.index].map(String::as_bytes).to_vec(),
-            args: vec![after_arg.as_bytes(), count.as_bytes()],
+            args: [&after_arg, LEAD_MAX_MICROS, &count].map(str::as_bytes).to_vec(),
         };
-        let answers = self.script(partition, &self.index, &call).await?;
+        let answers = self.script(partition, &self.index, &call, history).await?;
         let [clock, birth, entries] =
             <[Value; 3]>::try_from(answers).map_err(|_| unexpected("the answer to a read"))?;
         let clock = Clock::parse(&clock, &birth)?;
@@ -236,10 +247,10 @@ impl Log {
     ) -> Result<Page, TransportError> {
         let mut page =
             Page { entries: Vec::new(), through: after, more: true, clock: Position::ZERO, gap: None };
-        let mut loss = Loss::default();
+        let (mut loss, mut history) = (Loss::default(), History::default());
         let (mut scanned, mut room) = (0, limits);
         while page.more && room.len > 0 && room.bytes > 0 && scanned < SCAN_LEN_MAX {
-            let index = self.index(partition, page.through).await?;
+            let index = self.index(partition, page.through, &mut history).await?;
             scanned += index.entries.len();
             page.clock = index.clock.now;
             if scanned == index.entries.len() {
@@ -262,7 +273,7 @@ impl Log {
             }
             room.len = room.len.saturating_sub(taken.len());
             room.bytes = room.bytes.saturating_sub(taken.iter().map(|entry| entry.len).sum());
-            let fetched = self.fetch(partition, &taken).await?;
+            let fetched = self.fetch(partition, &taken, &mut history).await?;
             for entry in fetched.missing {
                 for topic in entry.topics.iter().filter(|topic| selects(topic)) {
                     loss.add(topic, entry.position.next());
@@ -280,6 +291,7 @@ impl Log {
         &self,
         partition: Partition,
         entries: &'a [IndexEntry],
+        history: &mut History,
     ) -> Result<Fetched<'a>, TransportError> {
         let mut fetched = Fetched { found: Vec::with_capacity(entries.len()), missing: Vec::new() };
         let mut wanted: Vec<&IndexEntry> = entries.iter().collect();
@@ -298,7 +310,7 @@ impl Log {
                 let stream = self.keys.of(partition).stream(&entry.topics[nth]);
                 pipeline.cmd("XRANGE").arg(stream).arg(&at).arg(&at);
             }
-            let answers = self.pipeline(partition, &pipeline).await?;
+            let answers = self.pipeline(partition, &pipeline, history).await?;
             let mut missing = Vec::new();
             for (answer, entry) in answers.into_iter().zip(wanted) {
                 match Entry::parse_all(answer)?.pop() {
@@ -329,9 +341,10 @@ impl Log {
         partition: Partition,
         id: &EventId,
     ) -> Result<Option<(Partition, Position)>, TransportError> {
-        let mut pipeline = redis::pipe();
+        let (mut pipeline, mut history) = (redis::pipe(), History::default());
         pipeline.get(self.keys.of(partition).id(id));
-        let Some(Value::BulkString(found)) = self.pipeline(partition, &pipeline).await?.pop() else {
+        let Some(Value::BulkString(found)) = self.pipeline(partition, &pipeline, &mut history).await?.pop()
+        else {
             return Ok(None);
         };
         let space = found.iter().position(|byte| *byte == b' ').ok_or_else(|| unexpected("an id"))?;
@@ -339,7 +352,7 @@ impl Log {
         let at = format!("{position}-0");
         let mut pipeline = redis::pipe();
         pipeline.cmd("XRANGE").arg(&found[space + 1..]).arg(&at).arg(&at);
-        let kept = self.pipeline(partition, &pipeline).await?.pop();
+        let kept = self.pipeline(partition, &pipeline, &mut history).await?.pop();
         let is_kept = matches!(kept, Some(Value::Array(entries)) if !entries.is_empty());
         Ok(is_kept.then_some((partition, position)))
     }

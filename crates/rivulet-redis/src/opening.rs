@@ -19,7 +19,7 @@ use crate::{
     permissions::Needs,
     reason::{reason, tells_of_a_cluster},
     script::{Asking, Call, Script},
-    topology::{Map, distinct},
+    topology::Map,
 };
 
 /// The version of what is written to Redis.
@@ -41,10 +41,10 @@ pub(crate) async fn open(
     map: &Map,
 ) -> Result<(), ConnectError> {
     let needs = Needs { is_cluster: connector.deployment.is_cluster(), waits: config.wait_replicas > 0 };
-    let servers = distinct(&map.servers);
+    let servers = map.servers();
     let checks = servers.iter().map(|server| async move {
-        let mut partitions = keys.partitions().iter().zip(&map.servers);
-        let here = partitions.find(|(_, primary)| *primary == server);
+        let mut partitions = keys.partitions().iter().zip(&map.primaries);
+        let here = partitions.find(|(_, primacy)| primacy.server == *server);
         let (partition, _) = here.expect("the server is the primary of a partition");
         let mut connection = connect(connector, server).await?;
         if let Some(missing) = needs.missing(&connection, keys.of(partition)).await {

@@ -14,7 +14,8 @@ use crate::keys::{Keys, Names};
 const COMMANDS: &str =
     "+ping +time +unwatch +eval +evalsha +get +set +pexpire +hsetnx +hmget +xadd +xtrim +xrange";
 const OF_CHANNELS: &str = "+publish +subscribe +unsubscribe";
-const OF_CLUSTERS: &str = "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|slots +asking";
+const OF_CLUSTERS: &str =
+    "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking";
 
 /// What a deployment asks of its user.
 #[derive(Clone, Copy, Debug)]

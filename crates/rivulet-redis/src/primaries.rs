@@ -34,8 +34,6 @@ const APPEND_LEN: usize = 1024;
 const WAITING_APPENDERS: usize = 16;
 /// How many connections read the log of a primary for who replays.
 const READERS_MAX: usize = 4;
-/// How often a call follows a redirection: a cluster in order needs two.
-const REDIRECTIONS_MAX: usize = 5;
 /// How long to wait before a call is tried again that the cluster could not take.
 const LATER: Duration = Duration::from_millis(20);
 
@@ -82,10 +80,13 @@ pub(crate) enum Reader {
     Feed,
 }
 
-/// What a job answered, and whether it was the primary of its partition that did it. While a slot is being moved, the
-/// server that will be does, and nobody is subscribed there.
+/// What a job answered.
 pub(crate) struct Done {
     pub(crate) values: Vec<Value>,
+    /// The primary of the partition. Answers of two primaries tell of two histories.
+    pub(crate) primary: Server,
+    /// Whether it was not the primary that did the job: while a slot is being moved, the server that will be does, and
+    /// nobody is subscribed there.
     pub(crate) asking: Asking,
 }
 
@@ -101,11 +102,11 @@ impl Primaries {
 
     /// Connects to all primaries, without waiting for it, and forgets servers that are none any more.
     pub(crate) fn follow(&self) {
-        let map = self.topology.map();
-        for server in &map.servers {
+        let servers = self.topology.map().servers();
+        for server in &servers {
             self.primary(server);
         }
-        self.known.lock().retain(|server, _| map.servers.contains(server));
+        self.known.lock().retain(|server, _| servers.contains(server));
     }
 
     fn primary(&self, server: &Server) -> Arc<Primary> {
@@ -161,32 +162,28 @@ impl Primaries {
     /// Does a job on the primary of a partition.
     pub(crate) async fn run(&self, partition: Partition, job: Job<'_>) -> Result<Done, TransportError> {
         let until = Instant::now() + self.deadline();
-        let (mut server, mut asking) = (self.topology.server(partition), Asking::No);
-        let mut redirections = 0;
+        let mut primary = self.topology.server(partition);
+        let (mut server, mut asking) = (primary.clone(), Asking::No);
         loop {
             let refusal = match self.primary(&server).run(job, asking, self.wait, self.deadline()).await {
-                Ok(values) => return Ok(Done { values, asking }),
+                Ok(values) => return Ok(Done { values, primary, asking }),
                 Err(refusal) => refusal,
             };
-            redirections += 1;
-            if redirections > REDIRECTIONS_MAX && !matches!(refusal, Refusal::Later(_))
-                || Instant::now() > until
-            {
+            if Instant::now() > until {
                 return Err(refusal.into());
             }
-            asking = Asking::No;
             match refusal {
-                Refusal::Moved(to) => {
-                    self.topology.moved(partition, to.clone());
-                    server = to;
-                }
-                Refusal::Ask(to) => (server, asking) = (to, Asking::Yes),
-                Refusal::Later(_) => {
-                    tokio::time::sleep(LATER).await;
-                    server = self.topology.server(partition);
+                Refusal::Ask(to) if asking == Asking::No => {
+                    (server, asking) = (to, Asking::Yes);
+                    continue;
                 }
                 Refusal::Failed(error) => return Err(error),
+                Refusal::Moved(_) => self.topology.suspect(),
+                Refusal::Ask(_) | Refusal::Later(_) => {}
             }
+            tokio::time::sleep(LATER).await;
+            primary = self.topology.server(partition);
+            (server, asking) = (primary.clone(), Asking::No);
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::{deployment::Server, reason::reason};
 /// What becomes of a call that was refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The slot has moved: ask this server, now and from now on.
-    Moved(Server),
+    /// The slot has moved: the map has to be learned again.
+    Moved(TransportError),
     /// The slot is being moved: ask this server, this once.
     Ask(Server),
     /// Not now: the slot's keys are in two places, or the cluster is electing. The server did nothing.
@@ -23,7 +23,7 @@ impl From<RedisError> for Refusal {
         let transport = TransportError::new(reason(&error));
         let to = error.redirect_node().and_then(|(address, _)| Server::parse(address));
         match (error.kind(), to) {
-            (ErrorKind::Server(ServerErrorKind::Moved), Some(to)) => Self::Moved(to),
+            (ErrorKind::Server(ServerErrorKind::Moved), _) => Self::Moved(transport),
             (ErrorKind::Server(ServerErrorKind::Ask), Some(to)) => Self::Ask(to),
             (ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown), _) => {
                 Self::Later(transport)
@@ -36,8 +36,7 @@ impl From<RedisError> for Refusal {
 impl From<Refusal> for TransportError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Later(error) | Refusal::Failed(error) => error,
-            Refusal::Moved(to) => TransportError::new(format!("the slot has moved to {to}")),
+            Refusal::Moved(error) | Refusal::Later(error) | Refusal::Failed(error) => error,
             Refusal::Ask(to) => TransportError::new(format!("the slot is being moved to {to}")),
         }
     }
@@ -74,12 +73,9 @@ mod tests {
             let error = RedisError::from((ErrorKind::Server(kind), "refused", detail.to_owned()));
             format!("{:?}", Refusal::from(error))
         };
-        assert!(
-            refuse(ServerErrorKind::Moved, "3999 127.0.0.1:6381")
-                .starts_with("Moved(Tcp(\"127.0.0.1\", 6381")
-        );
+        assert!(refuse(ServerErrorKind::Moved, "3999 127.0.0.1:6381").starts_with("Moved"));
         assert!(refuse(ServerErrorKind::Ask, "3999 ::1:6381").starts_with("Ask(Tcp(\"::1\", 6381"));
-        assert!(refuse(ServerErrorKind::Moved, "3999 garbage").starts_with("Failed"));
+        assert!(refuse(ServerErrorKind::Ask, "3999 garbage").starts_with("Failed"));
         assert!(refuse(ServerErrorKind::TryAgain, "").starts_with("Later"));
     }
 }

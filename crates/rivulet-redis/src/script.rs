@@ -34,12 +34,16 @@ impl Script {
         Self::new(include_str!("scripts/open.lua"))
     }
 
+    pub(crate) fn takeover() -> Self {
+        Self::new(include_str!("scripts/takeover.lua"))
+    }
+
     pub(crate) fn read() -> Self {
-        Self::new(include_str!("scripts/read.lua"))
+        Self::new(concat!(include_str!("scripts/clock.lua"), include_str!("scripts/read.lua")))
     }
 
     pub(crate) fn index() -> Self {
-        Self::new(include_str!("scripts/index.lua"))
+        Self::new(concat!(include_str!("scripts/clock.lua"), include_str!("scripts/index.lua")))
     }
 
     fn new(code: &'static str) -> Self {

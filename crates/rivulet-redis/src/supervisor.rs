@@ -55,8 +55,8 @@ impl Supervisor {
     /// served by one link at a time.
     async fn follow(&mut self, map: &Map) {
         let mut wanted: BTreeMap<Server, Vec<Partition>> = BTreeMap::new();
-        for (partition, server) in self.parts.writer.keys.partitions().iter().zip(&map.servers) {
-            wanted.entry(server.clone()).or_default().push(partition);
+        for (partition, primacy) in self.parts.writer.keys.partitions().iter().zip(&map.primaries) {
+            wanted.entry(primacy.server.clone()).or_default().push(partition);
         }
         let running = std::mem::take(&mut self.links);
         for (server, mut link) in running {

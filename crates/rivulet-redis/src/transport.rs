@@ -68,6 +68,7 @@ impl RedisTransport {
         let topology = Topology::discover(connector.clone(), keys.clone()).await;
         let topology = Arc::new(topology.map_err(|reason| ConnectError::unreachable(&address, reason))?);
         open(&connector, &config, &keys, &topology.map()).await?;
+        topology.take_over().await.map_err(|reason| ConnectError::unreachable(&address, reason))?;
         let wait = (config.wait_replicas > 0).then(|| Wait {
             replicas: config.wait_replicas,
             timeout_ms: u32::try_from(config.wait_timeout.as_millis()).unwrap_or(u32::MAX).max(1),

@@ -104,7 +104,7 @@ impl NodeCollector {
 
 type Row = (&'static str, &'static str, u64);
 
-fn counters(snapshot: &NodeSnapshot) -> [Row; 9] {
+fn counters(snapshot: &NodeSnapshot) -> [Row; 10] {
     [
         ("mercure_subscribers", "Subscribers that this node has served since it started", snapshot.opened),
         ("mercure_updates", "Updates that this node has accepted from publishers", snapshot.published),
@@ -118,6 +118,11 @@ fn counters(snapshot: &NodeSnapshot) -> [Row; 9] {
             "rivulet_replays",
             "Reads of the log begun for subscribers that came back or fell behind",
             snapshot.replays,
+        ),
+        (
+            "rivulet_gaps",
+            "Times that a stream was told that updates after its cursor are not kept any more",
+            snapshot.gaps,
         ),
     ]
 }

@@ -54,6 +54,11 @@ async fn earliest_and_unknown_ids_get_everything_kept(backend: Backend) {
     for id in ["earliest", "urn:x:never-published", "#1", "#", "#x", "#99999999999999999999", "a\u{200b}b"] {
         let mut stream = hub.subscribe(&form(&[("topic", "a"), ("lastEventID", id)])).await;
         assert_eq!(resumed(&stream), (Some("earliest"), None), "{id:?}");
+        if id != "earliest" {
+            let gap = stream.event().await;
+            assert_eq!(gap.kind.as_deref(), Some("rivulet-gap"), "{id:?}");
+            assert!(gap.data().starts_with("{\"topics\":[\"a\"],\"oldest\":\"#"), "{id:?}: {gap:?}");
+        }
         assert_eq!(stream.data(3).await, ["1", "2", "3"], "{id:?}");
     }
     let mut stream = hub.subscribe("match=a&last_event_id=earliest").await;

@@ -8,7 +8,8 @@
 //!   +pexpire +hsetnx +hmget +xadd +xtrim +xrange +publish +subscribe +unsubscribe [+wait] [+info +config|get +role]
 //! ```
 //!
-//! On a cluster, instead of the last three: `+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|slots +asking`.
+//! On a cluster, instead of the last three: `+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes
+//! +cluster|slots +asking`.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ const KEYS: &str = "~{rivulet}* ~{rivulet:* &{rivulet:*";
 const COMMANDS: &str =
     "+ping +time +unwatch +eval +evalsha +get +set +pexpire +hsetnx +hmget +xadd +xtrim +xrange";
 const CHANNELS: &str = "+publish +subscribe +unsubscribe";
-const CLUSTER: &str = "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|slots +asking";
+const CLUSTER: &str =
+    "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking";
 
 /// Makes the user what these rules say, and nothing else.
 fn set_user(redis: &RedisServer, rules: &str) {

@@ -1,13 +1,13 @@
--- Reads what comes after a position in the streams of some topics, together with the clock and the birth.
+-- Reads what comes after a position in the streams of some topics, together with the clock (clock.lua) and the birth.
 --
 -- KEYS: the clock, the birth, a stream per topic, and in the same order the keys of their last positions. ARGV: the
--- position to read after; how many entries of each topic at most; how many bytes of each topic, after which no further
--- entry is read. Answers clock, birth, and for each topic its entries, its last position, and 1 if there may be more.
+-- position to read after; how far it may be before the time; how many entries of each topic at most; how many bytes of
+-- each topic, after which no further entry is read. Answers clock, birth, and for each topic its entries, its last
+-- position, and 1 if there may be more.
 
-local call = redis.call
 local topics = (#KEYS - 2) / 2
-local count, bytes_max = ARGV[2] + 0, ARGV[3] + 0
-local answer = { call('GET', KEYS[1]), call('GET', KEYS[2]) }
+local count, bytes_max = ARGV[3] + 0, ARGV[4] + 0
+local answer = { clock(), call('GET', KEYS[2]) }
 
 -- So many entries are looked at at once: of large ones not many more than are wanted.
 local step = 16

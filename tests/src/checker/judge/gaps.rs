@@ -39,12 +39,21 @@ impl<'a> Gap<'a> {
         let lies_within = id.base() > begins && id.base() < self.oldest.top();
         lies_within && log.interest.is_named(self.topics, &update.topics)
     }
+
+    /// Whether data of its topics were lost within it.
+    pub(super) fn has_reason(&self, history: &History, log: &Log) -> bool {
+        let begins = self.after.map_or(Moment::ZERO, |cursor| history.moment(cursor.base()));
+        let ends = history.moment(self.oldest.top());
+        let losses = history.breakages.iter().filter(|breakage| breakage.effect == Effect::Loses);
+        let mut within = losses.filter(|loss| begins <= loss.to + SLACK && ends + SLACK >= loss.from);
+        begins <= ends && log.interest.asks_for(self.topics) && within.next().is_some()
+    }
 }
 
 pub(super) fn check(history: &History, number: usize, verdict: &mut Verdict) {
     let log = &history.logs[number];
     for gap in Gap::all(log) {
-        if has_reason(history, &gap) && log.interest.asks_for(gap.topics) {
+        if gap.has_reason(history, log) {
             verdict.gaps += 1;
             continue;
         }
@@ -60,14 +69,6 @@ pub(super) fn check(history: &History, number: usize, verdict: &mut Verdict) {
         });
     }
     check_headers(history, number, verdict);
-}
-
-/// Whether data were lost within a gap, and before it was announced.
-fn has_reason(history: &History, gap: &Gap<'_>) -> bool {
-    let begins = gap.after.map_or(Moment::ZERO, |cursor| history.moment(cursor.base()));
-    let ends = history.moment(gap.oldest.top());
-    let losses = history.breakages.iter().filter(|breakage| breakage.effect == Effect::Loses);
-    losses.into_iter().any(|loss| begins <= loss.to + SLACK && ends + SLACK >= loss.from && begins <= ends)
 }
 
 /// A header that does not know an id which was asked for announces a gap too, and the stream must repeat it.

@@ -8,7 +8,8 @@ use crate::checker::{
 
 pub(super) fn check(history: &History, number: usize, seen: &Seen, phase: Phase, verdict: &mut Verdict) {
     let log = &history.logs[number];
-    let gaps = Gap::all(log);
+    // A gap without a reason is a violation by itself, and excuses nothing.
+    let gaps: Vec<Gap<'_>> = Gap::all(log).into_iter().filter(|gap| gap.has_reason(history, log)).collect();
     let reached = log.sightings.iter().rev().find_map(|sighting| sighting.what.cursor());
     for (name, update) in &history.updates {
         let Some(id) = update.id().and_then(Cursor::parse) else { continue };
