@@ -13,6 +13,7 @@ use crate::{
     connector::Connector,
     deployment::Server,
     keys::Keys,
+    reason::reason,
     script::{Asking, Call, Script},
     topology::Map,
 };
@@ -38,7 +39,7 @@ pub(crate) async fn take_over(
         let partitions: Vec<Partition> = changed.iter().filter(here).copied().collect();
         take_over_on(connector, keys, &server, &partitions, map)
             .await
-            .map_err(|error| format!("{server}: {error}"))?;
+            .map_err(|error| format!("{server}: {}", reason(&error)))?;
     }
     Ok(())
 }

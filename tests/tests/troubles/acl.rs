@@ -8,13 +8,14 @@
 //!   +pexpire +hsetnx +hmget +xadd +xtrim +xrange +publish +subscribe +unsubscribe [+wait] [+info +config|get +role]
 //! ```
 //!
-//! On a cluster, instead of the last three: `+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking`.
+//! On a cluster, instead of the last three: `+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes
+//! +cluster|slots +asking`.
 
 use std::sync::Arc;
 
 use rivulet_tests::{Hub, eventually, redis::RedisServer, redis_cluster::RedisCluster, refusal::Refusal};
 
-use crate::readiness::{lines_with, not_ready_because, ready};
+use crate::readiness::{lines_with, not_ready_because, publish_again, ready};
 
 const PASSWORD: &str = "a-password-of-the-tests";
 const KEYS: &str = "~{rivulet}* ~{rivulet:* &{rivulet:*";
@@ -148,7 +149,7 @@ async fn permissions_that_are_taken_away_later_are_told_by_ready() {
     not_ready_because(&hub, "subscribe").await;
     set_user(&redis, &rules);
     ready(&hub).await;
-    hub.publish(&[("topic", "a"), ("data", "after")]).await;
+    publish_again(&hub, &[("topic", "a"), ("data", "after")]).await;
     assert_eq!(stream.data(1).await, ["after"]);
 }
 

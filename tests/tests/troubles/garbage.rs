@@ -10,7 +10,7 @@ use rivulet_tests::{
 };
 use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
-use crate::readiness::{expect_unavailable, lines_with, not_ready, ready, try_publish};
+use crate::readiness::{expect_unavailable, lines_with, not_ready, publish_again, ready, try_publish};
 
 /// How long a start may take that leads nowhere: the limit for the first connections and some for a busy machine.
 const START_MAX: Duration = Duration::from_secs(15);
@@ -67,7 +67,7 @@ async fn a_redis_that_begins_to_talk_nonsense_costs_no_stream_and_no_update() {
     assert!(lines_with(&hub, "the feed from Redis broke") <= 2, "{}", hub.log());
     proxy.set(Network::Whole);
     ready(&hub).await;
-    hub.publish(&[("topic", "a"), ("data", "after")]).await;
+    publish_again(&hub, &[("topic", "a"), ("data", "after")]).await;
     assert_eq!(stream.data(1).await, ["meanwhile"]);
     let next = stream.event().await;
     if next.data() != "after" {

@@ -14,7 +14,7 @@ use rivulet_tests::{
 };
 use serde_json::Value;
 
-use crate::readiness::{NOTICED, expect_unavailable, not_ready, ready, try_publish};
+use crate::readiness::{NOTICED, expect_unavailable, not_ready, publish_again, ready, try_publish};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mute_network_is_told_by_ready_and_its_streams_miss_nothing() {
@@ -85,7 +85,7 @@ async fn a_mute_primary_of_a_cluster_takes_only_its_partitions_with_it() {
     cluster.proxies[0].set(Network::Whole);
     ready(&hub).await;
     for topic in &topics {
-        hub.publish(&[("topic", topic), ("data", "after")]).await;
+        publish_again(&hub, &[("topic", topic), ("data", "after")]).await;
     }
     let mut after = 0;
     while after < topics.len() {

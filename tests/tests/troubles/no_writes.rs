@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use rivulet_tests::{Hub, port, redis::RedisServer, refusal::Refusal};
 
-use crate::readiness::{expect_unavailable, lines_with, not_ready_because, ready, try_publish};
+use crate::readiness::{
+    expect_unavailable, lines_with, not_ready_because, publish_again, ready, try_publish,
+};
 
 /// Requests while nothing can be written.
 const STORM: usize = 100;
@@ -34,7 +36,7 @@ async fn a_redis_out_of_memory_refuses_and_forgets_nothing() {
     assert_eq!(lines_with(&hub, "Redis cannot be written to"), 1, "{}", hub.log());
     redis.command(&["CONFIG", "SET", "maxmemory", "0"]).expect("it can be configured");
     ready(&hub).await;
-    hub.publish(&[("topic", "a"), ("data", "after")]).await;
+    publish_again(&hub, &[("topic", "a"), ("data", "after")]).await;
     assert_eq!(stream.data(2).await, ["before", "after"], "what was refused was not published");
     let mut replay = hub.subscribe("topic=a&lastEventID=earliest").await;
     assert_eq!(replay.data(2).await, ["before", "after"]);
@@ -55,7 +57,7 @@ async fn a_redis_that_becomes_a_replica_refuses_until_it_is_none() {
     storm(&hub).await;
     redis.command(&["REPLICAOF", "NO", "ONE"]).expect("it obeys");
     ready(&hub).await;
-    hub.publish(&[("topic", "a"), ("data", "after")]).await;
+    publish_again(&hub, &[("topic", "a"), ("data", "after")]).await;
     assert_eq!(stream.data(2).await, ["before", "after"]);
     let warnings = lines_with(&hub, " WARN ");
     assert!(warnings <= 8, "{warnings} in some seconds:\n{}", hub.log());
