@@ -143,13 +143,16 @@ async fn ask_sentinel(
     master: &str,
 ) -> Result<(u64, Server), String> {
     let mut connection = connector.sentinel(sentinel).await.map_err(|error| error.to_string())?;
-    let fields: RedisResult<std::collections::HashMap<String, String>> =
-        redis::cmd("SENTINEL").arg("MASTER").arg(master).query_async(&mut connection).await;
-    let fields = fields.map_err(|error| error.to_string())?;
-    let field = |name: &str| fields.get(name).ok_or_else(|| format!("its answer has no {name}"));
-    let port = field("port")?.parse().map_err(|_| "its answer has no port".to_owned())?;
-    let epoch = field("config-epoch")?.parse().unwrap_or(0);
-    Ok((epoch, Server::Tcp(field("ip")?.clone(), port)))
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("SENTINEL").arg("MASTER").arg(master);
+    // The address in the first answer is the old one until all replicas follow the new master, which takes a second or
+    // so; the epoch is that of the failover as soon as there is a new master, and so is this address.
+    pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    let answer: RedisResult<(std::collections::HashMap<String, String>, (String, u16))> =
+        pipeline.query_async(&mut connection).await;
+    let (fields, (host, port)) = answer.map_err(|error| error.to_string())?;
+    let epoch = fields.get("config-epoch").ok_or("its answer has no config-epoch")?.parse().unwrap_or(0);
+    Ok((epoch, Server::Tcp(host, port)))
 }
 
 /// Asks all nodes that are known, and takes the first answer of one whose cluster is well.
