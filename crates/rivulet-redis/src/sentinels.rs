@@ -32,18 +32,21 @@ pub(crate) async fn ask(
     best.ok_or_else(|| reasons.join("; "))
 }
 
+/// The epoch is a field of the master; the address is asked for by itself, since it is that of the new master as soon as
+/// there is one, while the field goes on naming the old one until all replicas follow.
 async fn ask_one(connector: &Connector, sentinel: &Server, master: &str) -> Result<(u64, Server), String> {
     let asked = async {
         let mut connection = connector.sentinel(sentinel).await?;
-        let answer: RedisResult<HashMap<String, String>> =
-            redis::cmd("SENTINEL").arg("MASTER").arg(master).query_async(&mut connection).await;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("SENTINEL").arg("MASTER").arg(master);
+        pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+        let answer: RedisResult<(HashMap<String, String>, (String, u16))> =
+            pipeline.query_async(&mut connection).await;
         answer
     };
     let answer = tokio::time::timeout(ANSWER_MAX, asked).await;
-    let fields = answer.map_err(|_| format!("no answer within {ANSWER_MAX:?}"))?;
-    let fields = fields.map_err(|error| reason(&error))?;
-    let field = |name: &str| fields.get(name).ok_or_else(|| format!("its answer has no {name}"));
-    let port = field("port")?.parse().map_err(|_| "its answer has no port".to_owned())?;
-    let epoch = field("config-epoch")?.parse().unwrap_or(0);
-    Ok((epoch, Server::Tcp(field("ip")?.clone(), port)))
+    let answer = answer.map_err(|_| format!("no answer within {ANSWER_MAX:?}"))?;
+    let (fields, (host, port)) = answer.map_err(|error| reason(&error))?;
+    let epoch = fields.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+    Ok((epoch.ok_or("its answer has no config-epoch")?, Server::Tcp(host, port)))
 }
