@@ -33,8 +33,8 @@ pub(crate) struct Batch<'a> {
     reach: Reach,
     partitions: Partitions,
     frames: SmallVec<[&'a Delivery; WRITE_FRAMES_MAX]>,
-    /// The bytes of `frames`, if they have ids of their own.
-    own: Vec<Bytes>,
+    /// The bytes of `frames`, if they have ids of their own, each with the cursor that its id says.
+    own: Vec<(Bytes, Cursor)>,
     bytes: usize,
     /// Where the cursor is when everything has been written: also after deliveries that are not for this subscriber.
     pub(crate) through: Cursor,
@@ -53,7 +53,7 @@ impl<'a> Batch<'a> {
         if self.reach == Reach::Several {
             let own = delivery.frame.with_id(&self.through.id(self.partitions));
             len = own.len();
-            self.own.push(own);
+            self.own.push((own, self.through.clone()));
         }
         self.bytes += len;
         self.frames.push(delivery);
@@ -68,12 +68,20 @@ impl<'a> Batch<'a> {
         self.frames.len() >= WRITE_FRAMES_MAX || self.bytes >= WRITE_BYTES_MAX
     }
 
-    /// The deliveries, each with its bytes.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = (&'a Delivery, &Bytes)> {
-        let bytes_of = |(nth, delivery): (usize, &&'a Delivery)| {
-            let delivery: &'a Delivery = delivery;
-            (delivery, self.own.get(nth).unwrap_or(&delivery.frame.bytes))
+    /// The bytes of each frame.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Bytes> {
+        let bytes_of = |(nth, delivery): (usize, &&'a Delivery)| -> &Bytes {
+            self.own.get(nth).map_or(&delivery.frame.bytes, |(bytes, _)| bytes)
         };
         self.frames.iter().enumerate().map(bytes_of)
+    }
+
+    /// Moves a cursor to where the frame with this number leaves it: to what its id says, which is also behind what was
+    /// passed by before it.
+    pub(crate) fn move_to(&self, nth: usize, cursor: &mut Cursor) {
+        match self.own.get(nth) {
+            Some((_, own)) => cursor.clone_from(own),
+            None => self.reach.advance(cursor, self.frames[nth].partition, self.frames[nth].position()),
+        }
     }
 }

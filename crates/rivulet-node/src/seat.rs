@@ -116,7 +116,7 @@ impl Seat {
         if !self.partial.is_empty() {
             slices.push(IoSlice::new(&self.partial));
         }
-        slices.extend(batch.frames().map(|(_, bytes)| IoSlice::new(bytes)));
+        slices.extend(batch.frames().map(|bytes| IoSlice::new(bytes)));
         if slices.is_empty() {
             self.cursor.clone_from(&batch.through);
             return Wrote::All;
@@ -147,11 +147,11 @@ impl Seat {
         }
         let mut left = n - self.partial.len();
         self.partial = Bytes::new();
-        for (delivery, bytes) in batch.frames() {
+        for (nth, bytes) in batch.frames().enumerate() {
             if left == 0 {
                 return Wrote::Part;
             }
-            self.reach.advance(&mut self.cursor, delivery.partition, delivery.position());
+            batch.move_to(nth, &mut self.cursor);
             written.deliveries += 1;
             if left < bytes.len() {
                 self.partial = bytes.slice(left..);

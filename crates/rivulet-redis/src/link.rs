@@ -101,6 +101,7 @@ impl Link {
         let subscriber = Subscriber {
             connection: connection.clone(),
             parts: &self.parts,
+            server: &self.server,
             states: &states,
             work,
             shared: shared.clone(),
@@ -118,7 +119,7 @@ impl Link {
     async fn watch(&self, connection: MultiplexedConnection, states: &[&PartitionState]) -> String {
         tokio::select! {
             reason = pulse::ping(connection) => reason,
-            reason = pulse::tick(&self.parts.ticker, states) => reason,
+            reason = pulse::tick(&self.parts.ticker, states, &self.server) => reason,
         }
     }
 }

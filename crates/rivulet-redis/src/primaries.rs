@@ -165,10 +165,21 @@ impl Primaries {
         }
     }
 
-    /// Does a job on the primary of a partition.
+    /// Does a job on the primary of a partition, whichever that is.
     pub(crate) async fn run(&self, partition: Partition, job: Job<'_>) -> Result<Done, TransportError> {
+        self.run_on(partition, None, job).await
+    }
+
+    /// Does a job on this server, or nowhere; without one on the primary of the partition.
+    pub(crate) async fn run_on(
+        &self,
+        partition: Partition,
+        only: Option<&Server>,
+        job: Job<'_>,
+    ) -> Result<Done, TransportError> {
         let until = Instant::now() + self.deadline();
-        let mut primary = self.topology.server(partition);
+        let primary_now = || only.cloned().unwrap_or_else(|| self.topology.server(partition));
+        let mut primary = primary_now();
         let (mut server, mut asking) = (primary.clone(), Asking::No);
         loop {
             let refusal = match self.primary(&server).run(job, asking, self.wait, self.deadline()).await {
@@ -184,11 +195,16 @@ impl Primaries {
                     continue;
                 }
                 Refusal::Failed(error) => return Err(error),
-                Refusal::Moved(_) => self.topology.suspect(),
+                Refusal::Moved(error) => {
+                    self.topology.suspect();
+                    if only.is_some() {
+                        return Err(error);
+                    }
+                }
                 Refusal::Ask(_) | Refusal::Later(_) => {}
             }
             tokio::time::sleep(LATER).await;
-            primary = self.topology.server(partition);
+            primary = primary_now();
             (server, asking) = (primary.clone(), Asking::No);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::aio::MultiplexedConnection;
 
-use crate::{partition_state::PartitionState, reason::reason, ticker::Ticker};
+use crate::{deployment::Server, partition_state::PartitionState, reason::reason, ticker::Ticker};
 
 /// How often the node sends itself a tick, and asks whether the connection is there.
 const TICK: Duration = Duration::from_secs(2);
@@ -23,10 +23,10 @@ pub(crate) async fn ping(mut connection: MultiplexedConnection) -> String {
 
 /// Sends ticks again and again; ends when a partition does not hear what Redis says it has announced. Ticks that Redis
 /// refuses say nothing about the connection: the partition is stale then, and the reason is logged once.
-pub(crate) async fn tick(ticker: &Ticker, states: &[&PartitionState]) -> String {
+pub(crate) async fn tick(ticker: &Ticker, states: &[&PartitionState], server: &Server) -> String {
     loop {
         tokio::time::sleep(TICK).await;
-        let ticked = join_all(states.iter().map(|state| ticker.tick(state))).await;
+        let ticked = join_all(states.iter().map(|state| ticker.tick(state, server))).await;
         let mut news = None;
         for (state, ticked) in states.iter().zip(ticked) {
             if let Err(error) = ticked

@@ -10,7 +10,9 @@ use redis::aio::MultiplexedConnection;
 use rivulet_node::{Interest, TransportError};
 use tokio::sync::{Notify, oneshot};
 
-use crate::{inbox::Shared, link::Parts, partition_state::PartitionState, reason::reason};
+use crate::{
+    deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState, reason::reason,
+};
 
 /// How many channels are subscribed at once.
 const BATCH_LEN: usize = 1000;
@@ -23,6 +25,7 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(crate) struct Subscriber<'a> {
     pub(crate) connection: MultiplexedConnection,
     pub(crate) parts: &'a Parts,
+    pub(crate) server: &'a Server,
     pub(crate) states: &'a [&'a PartitionState],
     /// Told when there is something to subscribe or to leave.
     pub(crate) work: Arc<Notify>,
@@ -73,7 +76,7 @@ impl Subscriber<'_> {
             self.subscribe_wanted(Some(&mut left)).await?;
         }
         // Each partition hears a tick as soon as its feed runs: one that has no channels too.
-        join_all(self.states.iter().map(|state| self.parts.ticker.tick(state))).await;
+        join_all(self.states.iter().map(|state| self.parts.ticker.tick(state, self.server))).await;
         self.work.notify_one();
         Ok(())
     }
@@ -131,7 +134,7 @@ impl Subscriber<'_> {
         }
         self.subscribe(&names).await?;
         // Only now: what is appended after these readings of the clocks arrives on the channels.
-        let ticks = join_all(taken.iter().map(|(state, _)| self.parts.ticker.tick(state))).await;
+        let ticks = join_all(taken.iter().map(|(state, _)| self.parts.ticker.tick(state, self.server))).await;
         let mut confirmed = Confirmed::All;
         for ((state, wanted), tick) in taken.into_iter().zip(ticks) {
             match tick {

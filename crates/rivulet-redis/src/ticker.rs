@@ -7,6 +7,7 @@ use rivulet_core::{Partition, Position};
 use rivulet_node::TransportError;
 
 use crate::{
+    deployment::Server,
     keys::Keys,
     partition_state::PartitionState,
     primaries::{Job, Primaries},
@@ -34,26 +35,36 @@ impl Ticker {
         self.keys.of(partition).node(self.node)
     }
 
-    /// Reads a partition's clock and announces it to this node. Every later append stands after the answer.
-    pub(crate) async fn tick(&self, state: &PartitionState) -> Result<Position, TransportError> {
-        let ticked = self.tick_as(state.partition, &state.seen).await;
-        match ticked {
-            Ok((position, asking)) => {
-                // Where the slot is being moved to, nobody is subscribed yet.
-                if asking == Asking::No {
-                    state.tick_sent();
-                }
-                Ok(position)
-            }
-            Err(error) => Err(error),
+    /// Reads a partition's clock and announces it to this node, on the server to which the node listens and nowhere else:
+    /// a master that was demoted passes on what its successor announces, but not what that has announced before. Every
+    /// later append stands after the answer.
+    pub(crate) async fn tick(
+        &self,
+        state: &PartitionState,
+        server: &Server,
+    ) -> Result<Position, TransportError> {
+        let (position, asking) = self.tick_on(state.partition, &state.seen, Some(server)).await?;
+        // Where the slot is being moved to, nobody is subscribed yet.
+        if asking == Asking::No {
+            state.tick_sent();
         }
+        Ok(position)
     }
 
-    /// The same for who has seen nothing but this.
-    pub(crate) async fn tick_as(
+    /// The same for who has seen nothing but this, on the primary of the partition.
+    pub(crate) async fn first_tick(
         &self,
         partition: Partition,
         seen: &Seen,
+    ) -> Result<Position, TransportError> {
+        self.tick_on(partition, seen, None).await.map(|(position, _)| position)
+    }
+
+    async fn tick_on(
+        &self,
+        partition: Partition,
+        seen: &Seen,
+        server: Option<&Server>,
     ) -> Result<(Position, Asking), TransportError> {
         let names = self.keys.of(partition);
         let (least, update, channel) = (seen.least(), seen.update(), self.channel(partition));
@@ -61,7 +72,7 @@ impl Ticker {
             keys: [&names.clock, &names.birth, &names.index].map(String::as_bytes).to_vec(),
             args: [&least, &channel, &update, &names.control, self.publish].map(AsRef::as_ref).to_vec(),
         };
-        let done = self.primaries.run(partition, Job::Tick(&self.script, &call)).await?;
+        let done = self.primaries.run_on(partition, server, Job::Tick(&self.script, &call)).await?;
         Ok((seen.answer(done.values.first().unwrap_or(&redis::Value::Nil))?, done.asking))
     }
 }

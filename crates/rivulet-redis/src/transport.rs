@@ -185,8 +185,8 @@ async fn start(ticker: &Ticker, keys: &Keys, proof: Proof) -> Result<Arc<[Partit
     let start = async |partition: Partition| {
         let seen = Seen::new(proof);
         loop {
-            match ticker.tick_as(partition, &seen).await {
-                Ok((position, _)) => {
+            match ticker.first_tick(partition, &seen).await {
+                Ok(position) => {
                     return Ok(PartitionState::starting_after(partition, seen, position));
                 }
                 Err(error) if begun.elapsed() > START_MAX => return Err(error),
