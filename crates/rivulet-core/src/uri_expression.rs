@@ -14,7 +14,7 @@ pub(crate) struct Expression {
     lead: Option<u8>,
     /// What stands before each further value, if there may be any number of them.
     again: Option<u8>,
-    /// The classes of bytes that a value may contain, beside `%XX`.
+    /// The classes of bytes that a value may contain, beside `%XX`; see also [`Expression::allowed_within`].
     allowed: u8,
     values: Values,
 }
@@ -85,12 +85,11 @@ impl Expression {
     fn compile(operator: char, variables: &[Variable<'_>]) -> Vec<Self> {
         let joined_budget = if let [variable] = variables { variable.budget } else { UNLIMITED };
         let list = |lead, class| {
-            let (comma, equals) = if joined_budget == UNLIMITED { (COMMA, EQUALS) } else { (0, 0) };
-            let equals = if variables.iter().any(|variable| variable.explodes) { equals } else { 0 };
+            let equals = if variables.iter().any(|variable| variable.explodes) { EQUALS } else { 0 };
             vec![Self {
                 lead,
                 again: None,
-                allowed: class | comma | equals,
+                allowed: class | COMMA | equals,
                 values: Values::Plain(joined_budget),
             }]
         };
@@ -107,15 +106,11 @@ impl Expression {
     }
 
     fn segment(separator: u8, variable: &Variable<'_>) -> Self {
-        let more = match (variable.explodes, variable.budget) {
-            (true, _) => COMMA | EQUALS,
-            (false, UNLIMITED) => COMMA,
-            (false, _) => 0,
-        };
+        let equals = if variable.explodes { EQUALS } else { 0 };
         Self {
             lead: Some(separator),
             again: variable.explodes.then_some(separator),
-            allowed: UNRESERVED | more,
+            allowed: UNRESERVED | COMMA | equals,
             values: Values::Plain(variable.budget),
         }
     }
@@ -164,13 +159,23 @@ impl Expression {
                 self.begin_value(topic, at + 1, &mut budgets, reach);
             }
             if budget > 0 {
-                if CLASSES[usize::from(byte)] & self.allowed != 0 {
+                if CLASSES[usize::from(byte)] & self.allowed_within(budget) != 0 {
                     continue_value(at + 1, spend(budget, 1), &mut budgets, reach);
                 } else if is_triplet(&topic[at..]) {
                     continue_value(at + 3, spend(budget, triplet_cost(&topic[at..])), &mut budgets, reach);
                 }
             }
             at += 1;
+        }
+    }
+
+    /// The classes of bytes that a value with this budget may contain. A value with a limit is a text, since a list has no
+    /// prefix (RFC 6570, 2.4.1): it has no comma that joins a list, only one that all reserved characters come with. Asked
+    /// per value, because an expression may name values with and without a limit.
+    fn allowed_within(&self, budget: Budget) -> u8 {
+        match budget {
+            UNLIMITED => self.allowed,
+            _ => self.allowed & !COMMA,
         }
     }
 

@@ -120,8 +120,9 @@ impl UriTemplate {
     /// Every variable may be undefined or empty, as the RFC has it, so `/books/{id}` matches `/books/`. `{id}` stops at
     /// `/` and at every other reserved character but the comma, which joins lists; `{+path}` and `{#fragment}` do not.
     /// Names in `{?a,b}`, `{&a,b}` and `{;a,b}` must be the template's, in any order. The prefix modifier `:n` limits
-    /// the characters of a value, except in a list like `{a:2,b}`, where no value has an end of its own. Where a
-    /// variable explodes (`*`), names are not looked at, since a map brings its own. Literal text is compared byte by byte.
+    /// the characters of a value and keeps it from being a list, except in `{a:2,b}`, `{+a:2,b}` and `{#a:2,b}`, where no
+    /// value has an end of its own. Where a variable of `{?a*,b:2}`, `{&…}` or `{;…}` explodes (`*`), neither names nor
+    /// limits are looked at, since a map brings its own names. Literal text is compared byte by byte.
     pub fn matches(&self, topic: &Topic) -> bool {
         let topic = topic.as_str();
         if *topic == *self.text {

@@ -127,6 +127,23 @@ fn a_prefix_modifier_limits_the_characters_of_a_value() {
     check("{a:9999}", &[&"x".repeat(4096)], &[]);
 }
 
+/// A list has no prefix (RFC 6570, 2.4.1), and the comma of a text is `%2C` wherever reserved characters are encoded.
+#[test]
+fn a_value_with_a_prefix_modifier_holds_no_comma_of_a_list() {
+    check("&,{;a:4}=a%2Fb", &["&,;a=20%a3%20=a%2Fb"], &["&,;a=,20%a3%20=a%2Fb"]);
+    check("{a:4}", &["x%2Cy"], &["x,y", ","]);
+    check("{/a:4}", &["/x%2Cy"], &["/x,y", "/,"]);
+    check("{.a:4}", &[".x%2Cy"], &[".x,y", ".,"]);
+    check("{;a:4}", &[";a=x%2Cy"], &[";a=x,y", ";a=,"]);
+    check("{?a:4}", &["?a=x%2Cy"], &["?a=x,y", "?a=,"]);
+    check("{&a:4}", &["&a=x%2Cy"], &["&a=x,y", "&a=,"]);
+    check("{+a:4}", &["x,y", "x%2Cy"], &["x,y,z"]);
+    check("{#a:4}", &["#x,y", "#x%2Cy"], &["#x,y,z"]);
+    // Other variables of the expression keep theirs, also one of the same name.
+    check("{?a:4,b}", &["?b=x,y", "?b=x,y&a=x"], &["?a=x,y", "?a=x,y&b=x", "?b=x,y&a=x,y"]);
+    check("{?a:1,a}", &["?a=x,y", "?a=x&a=x,y"], &[]);
+}
+
 #[test]
 fn malformed_templates_are_refused_with_the_place() {
     let check = |template: &str, expected: TemplateError| {
