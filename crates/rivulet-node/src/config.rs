@@ -39,6 +39,9 @@ pub(crate) const PAGES_LEN_MAX: usize = 4096;
 /// stream that continues after a publisher's id starts so much earlier in the other
 /// partitions: better twice than lost.
 pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 35_000_000;
+/// How far before the log's clock a position may be that another node may have shown, in microseconds: a clock jumps by
+/// half a minute when another server takes a log over, and this node may not have heard of that yet.
+pub(crate) const UNHEARD_MAX_MICROS: u64 = 60_000_000;
 /// Longest wait for one of the node's reads of the log.
 pub(crate) const READ_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause before a stream's read of the log is tried again, at first and at the most.

@@ -196,19 +196,24 @@ impl Channels {
             || topics.iter().any(|topic| entries.contains_key(&Interest::Topic(topic.clone())))
     }
 
-    /// Whether an update shows that one before it did not arrive: it is chained to a position that a confirmed interest
-    /// has not seen, after `verified`, up to which nothing can be missing.
-    pub(crate) fn misses(&self, update: &AnnouncedUpdate, topics: &[Topic], verified: Position) -> bool {
+    /// The position of an update that did not arrive, if this one shows that: it is chained to a position that a confirmed
+    /// interest has not seen, after `verified`, up to which nothing can be missing.
+    pub(crate) fn missing(
+        &self,
+        update: &AnnouncedUpdate,
+        topics: &[Topic],
+        verified: Position,
+    ) -> Option<Position> {
         let entries = &self.0.lock().entries;
         let misses = |interest: &Interest, previous: Position| {
             previous > verified
                 && entries.get(interest).is_some_and(|entry| entry.confirmed && previous > entry.position)
         };
-        misses(&Interest::All, update.previous)
-            || topics
-                .iter()
-                .zip(&update.previous_of_topics)
-                .any(|(topic, previous)| misses(&Interest::Topic(topic.clone()), *previous))
+        let of_topics = topics.iter().zip(&update.previous_of_topics);
+        let of_topics =
+            of_topics.filter(|(topic, previous)| misses(&Interest::Topic((*topic).clone()), **previous));
+        let of_all = misses(&Interest::All, update.previous).then_some(update.previous);
+        of_topics.map(|(_, previous)| *previous).chain(of_all).min()
     }
 
     /// An update is in the feed now.
@@ -342,11 +347,8 @@ mod tests {
                 previous_of_topics: smallvec::smallvec![position(30), position(previous)],
                 envelope: bytes::Bytes::new(),
             };
-            assert_eq!(
-                channels.misses(&update, &topics, position(verified)),
-                expected,
-                "{previous} {verified}"
-            );
+            let missing = channels.missing(&update, &topics, position(verified));
+            assert_eq!(missing, expected.then(|| position(previous)), "{previous} {verified}");
         };
         check(0, 5, false);
         check(10, 5, false);

@@ -31,6 +31,7 @@ pub(crate) struct Commands {
     connector: Connector,
     server: Server,
     topology: Arc<Topology>,
+    wait: Option<Wait>,
     state: Mutex<State>,
 }
 
@@ -46,21 +47,25 @@ struct Link {
 }
 
 impl Commands {
-    /// A connection that [`Commands::keep`] is to make.
-    pub(crate) fn new(connector: Connector, server: Server, topology: Arc<Topology>) -> Self {
+    /// A connection that [`Commands::keep`] is to make; with `wait`, each call may wait for replicas.
+    pub(crate) fn new(
+        connector: Connector,
+        server: Server,
+        topology: Arc<Topology>,
+        wait: Option<Wait>,
+    ) -> Self {
         let reason = "it is being connected".to_owned();
         let state = Mutex::new(State::Away { since: Instant::now(), reason });
-        Self { connector, server, topology, state }
+        Self { connector, server, topology, wait, state }
     }
 
-    /// Runs a script within the deadline, and with `wait` waits for replicas; answers what both answered. The script may
+    /// Runs a script within the deadline, and waits for replicas if it should; answers what both answered. The script may
     /// have run although its answer did not arrive.
     pub(crate) async fn run(
         &self,
         script: &Script,
         call: &Call<'_>,
         asking: Asking,
-        wait: Option<Wait>,
     ) -> Result<Vec<Value>, Refusal> {
         let mut link = match &*self.state.lock() {
             State::Up(link) => link.clone(),
@@ -72,14 +77,12 @@ impl Commands {
         let deadline = self.connector.deadline();
         let running = async {
             let answers = script.run(&mut link.connection, call, asking).await?;
-            let Some(wait) = wait else { return Ok(vec![answers]) };
+            let Some(wait) = self.wait else { return Ok(vec![answers]) };
             let mut command = redis::cmd("WAIT");
             command.arg(wait.replicas).arg(wait.timeout_ms);
             Ok(vec![answers, command.query_async(&mut link.connection).await?])
         };
-        match tokio::time::timeout(deadline + wait.map_or_else(Default::default, Wait::timeout), running)
-            .await
-        {
+        match tokio::time::timeout(deadline + self.extra(), running).await {
             Ok(Ok(values)) => Ok(values),
             Ok(Err(error)) => {
                 let error: RedisError = error;
@@ -116,11 +119,21 @@ impl Commands {
         }
     }
 
+    fn extra(&self) -> Duration {
+        self.wait.map_or(Duration::ZERO, Wait::timeout)
+    }
+
+    async fn connect(&self) -> Result<Link, RedisError> {
+        let lost = Arc::new(Notify::new());
+        let connection = self.connector.commands(&self.server, lost.clone(), self.extra()).await?;
+        Ok(Link { connection, lost })
+    }
+
     /// Keeps the connection up. Never ends.
     pub(crate) async fn keep(&self) {
         let mut backoff = Backoff::new();
         loop {
-            match Link::connect(&self.connector, &self.server).await {
+            match self.connect().await {
                 Ok(link) => {
                     *self.state.lock() = State::Up(link.clone());
                     let connected = Instant::now();
@@ -156,13 +169,5 @@ pub(crate) struct Wait {
 impl Wait {
     fn timeout(self) -> Duration {
         Duration::from_millis(self.timeout_ms.into())
-    }
-}
-
-impl Link {
-    async fn connect(connector: &Connector, server: &Server) -> Result<Self, RedisError> {
-        let lost = Arc::new(Notify::new());
-        let connection = connector.commands(server, lost.clone()).await?;
-        Ok(Self { connection, lost })
     }
 }

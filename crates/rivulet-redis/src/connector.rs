@@ -20,6 +20,8 @@ use crate::{
 const PIPELINE_LEN_MAX: usize = 4096;
 /// How many bytes are gathered before they are written to the socket: appends that come together travel together.
 const WRITE_LEN: usize = 64 << 10;
+/// How many deadlines a read may wait for a connection: others come before it.
+const POOL_WAITS: u32 = 5;
 /// The first wait after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to connect.
@@ -105,17 +107,21 @@ impl Connector {
     }
 
     /// A connection for commands; `lost` is told when it ends.
+    /// A command may take so much longer than the deadline as `extra` says.
     pub(crate) async fn commands(
         &self,
         server: &Server,
         lost: Arc<Notify>,
+        extra: Duration,
     ) -> RedisResult<MultiplexedConnection> {
-        let config = self.config().set_push_sender(move |push: PushInfo| {
-            if push.kind == redis::PushKind::Disconnection {
-                lost.notify_one();
-            }
-            Ok::<(), SendError>(())
-        });
+        let config = self.config().set_response_timeout(Some(self.deadline + extra)).set_push_sender(
+            move |push: PushInfo| {
+                if push.kind == redis::PushKind::Disconnection {
+                    lost.notify_one();
+                }
+                Ok::<(), SendError>(())
+            },
+        );
         self.connect_to_master(server, &config).await
     }
 
@@ -151,7 +157,7 @@ impl Connector {
         Pool::builder(manager)
             .max_size(len)
             .timeouts(Timeouts {
-                wait: Some(self.deadline),
+                wait: Some(self.deadline * POOL_WAITS),
                 create: Some(self.deadline),
                 recycle: Some(self.deadline),
             })

@@ -88,6 +88,11 @@ impl Deployment {
         matches!(self.layout, Layout::Cluster { .. })
     }
 
+    /// The command that announces.
+    pub(crate) fn publish(&self) -> &'static str {
+        if self.is_cluster() { "SPUBLISH" } else { "PUBLISH" }
+    }
+
     /// The servers that the URL names, for messages.
     pub(crate) fn address(&self) -> String {
         let list = |servers: &[Server]| servers.iter().map(Server::to_string).collect::<Vec<_>>().join(",");

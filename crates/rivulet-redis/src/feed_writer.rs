@@ -118,8 +118,13 @@ impl FeedWriter {
             return self.lose(partition, through, topics).await;
         };
         let topics = self.topics_in(partition, &update);
-        if state.channels.misses(&announced, &topics, place.verified) && !fault::is(Fault::SkipBackfill) {
+        let missing = state.channels.missing(&announced, &topics, place.verified);
+        if let Some(missing) = missing.filter(|_| !fault::is(Fault::SkipBackfill)) {
             tracing::warn!(position = %announced.position, "updates before this one did not arrive: reading the log");
+            if missing <= place.last {
+                // The feed is past it, by updates of other topics or by a tick: its subscribers have to look for it.
+                self.lose(partition, place.last, Some(topics.as_slice().into())).await?;
+            }
             // Up to the clock, which is not before this update.
             return self.read_missed(partition).await;
         }
@@ -151,21 +156,17 @@ impl FeedWriter {
         Ok(())
     }
 
-    /// The log is not the one that it was: what stands before `birth` may be lost, for everyone.
+    /// The log is not the one that it was: what stands before `birth` may be lost, for everyone. The birth is known only
+    /// when the node has been told: this future may be dropped while it waits for room.
     async fn born(&self, partition: Partition, birth: Position) -> Result<(), TransportError> {
-        let (known, last) = {
-            let mut place = self.state(partition).place.lock();
-            (place.birth.replace(birth), place.last)
-        };
-        if known.is_none_or(|known| known >= birth) {
-            return Ok(());
+        let place = *self.state(partition).place.lock();
+        if place.birth.is_some_and(|known| known < birth) {
+            tracing::warn!(%partition, %birth, "the log in Redis has lost updates: subscribers are told");
+            self.lose(partition, birth.max(place.last), None).await?;
         }
-        tracing::warn!(%partition, %birth, "the log in Redis has lost updates: subscribers are told");
-        let lost = self.lose(partition, birth.max(last), None).await;
-        if lost.is_err() {
-            self.state(partition).place.lock().birth = known;
-        }
-        lost
+        let known = &mut self.state(partition).place.lock().birth;
+        *known = (*known).max(Some(birth));
+        Ok(())
     }
 
     /// Tells the node that the feed lacks updates up to a position, which must not be before the last event.

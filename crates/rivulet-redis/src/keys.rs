@@ -31,8 +31,8 @@ pub(crate) struct Names {
     pub(crate) clock: String,
     pub(crate) birth: String,
     pub(crate) index: String,
-    /// The epoch of the primary, where servers take each other's place.
-    pub(crate) epoch: String,
+    /// The server that is the primary, where servers take each other's place.
+    pub(crate) primary: String,
     /// Where all updates are announced.
     pub(crate) firehose: String,
     /// Where all nodes are told that updates were lost.
@@ -109,7 +109,7 @@ impl Names {
             clock: name("clock"),
             birth: name("birth"),
             index: name("index"),
-            epoch: name("epoch"),
+            primary: name("primary"),
             firehose: name("firehose"),
             control: name("control"),
             tag: name(""),

@@ -34,9 +34,8 @@ const TOPIC_LEN_MIN: usize = 8;
 const BIRTH_LOOKS: usize = 20;
 const BIRTH_PAUSE: Duration = Duration::from_millis(100);
 
-/// How far a position may be before the time of Redis, in microseconds: twice as far as a clock jumps when a server takes
-/// over.
-const LEAD_MAX_MICROS: &str = "60000000";
+/// How far before the time of Redis a reader's position may push the clock, in microseconds: readers are strangers.
+const LEAD_MAX_MICROS: &str = "1000000";
 
 /// See the module.
 pub(crate) struct Log {
@@ -249,11 +248,14 @@ impl Log {
         let mut page =
             Page { entries: Vec::new(), through: after, more: true, clock: Position::ZERO, gap: None };
         let (mut loss, mut history) = (Loss::default(), History::default());
-        let (mut scanned, mut room) = (0, limits);
+        let (mut scanned, mut room, mut birth) = (0, limits, None);
         while page.more && room.len > 0 && room.bytes > 0 && scanned < SCAN_LEN_MAX {
             let index = self.index(partition, page.through, &mut history).await?;
             scanned += index.entries.len();
             page.clock = index.clock.now;
+            if *birth.get_or_insert(index.clock.birth) != index.clock.birth {
+                return Err(TransportError::new("the log began anew during a read"));
+            }
             if scanned == index.entries.len() {
                 loss = Loss::of_birth(after, &index.clock);
             }

@@ -84,7 +84,7 @@ pub(crate) async fn open(
 }
 
 async fn connect(connector: &Connector, server: &Server) -> Result<MultiplexedConnection, ConnectError> {
-    let connected = connector.commands(server, Arc::new(Notify::new())).await;
+    let connected = connector.commands(server, Arc::new(Notify::new()), Duration::ZERO).await;
     connected.map_err(|error| refused(connector, server, &error))
 }
 

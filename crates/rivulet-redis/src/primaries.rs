@@ -15,7 +15,10 @@ use parking_lot::Mutex;
 use redis::{Pipeline, Value};
 use rivulet_core::Partition;
 use rivulet_node::TransportError;
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    task::JoinHandle,
+};
 
 use crate::{
     commands::{Commands, Wait},
@@ -49,6 +52,8 @@ pub(crate) struct Primaries {
 /// One server with its connections; they end with it.
 struct Primary {
     appenders: Vec<Arc<Commands>>,
+    /// Where appends wait for replicas: a turn at each appender, since the wait of one holds up all behind it.
+    waits: Option<Vec<Semaphore>>,
     turn: AtomicUsize,
     /// Ticks do not stand in line behind appends: a tick that is late because publishers are busy would look like a
     /// broken feed.
@@ -116,18 +121,19 @@ impl Primaries {
 
     fn connect(&self, server: &Server) -> Primary {
         let mut keepers = Vec::new();
-        let mut commands = || {
-            let commands =
-                Arc::new(Commands::new(self.connector.clone(), server.clone(), self.topology.clone()));
+        let mut commands = |wait| {
+            let (connector, topology) = (self.connector.clone(), self.topology.clone());
+            let commands = Arc::new(Commands::new(connector, server.clone(), topology, wait));
             let keeper = commands.clone();
             keepers.push(tokio::spawn(async move { keeper.keep().await }));
             commands
         };
         let appenders = if self.wait.is_some() { WAITING_APPENDERS } else { 1 };
         Primary {
-            appenders: (0..appenders).map(|_| commands()).collect(),
+            appenders: (0..appenders).map(|_| commands(self.wait)).collect(),
+            waits: self.wait.map(|_| (0..appenders).map(|_| Semaphore::new(1)).collect()),
             turn: AtomicUsize::new(0),
-            ticker: commands(),
+            ticker: commands(None),
             readers: self.connector.readers(server, READERS_MAX),
             feed_reader: self.connector.readers(server, 1),
             keepers,
@@ -137,7 +143,8 @@ impl Primaries {
     /// Since when nothing can be appended in a partition, and why; `None` if it can.
     pub(crate) fn away(&self, partition: Partition) -> Option<(Duration, String)> {
         let primary = self.known.lock().get(&self.topology.server(partition)).cloned();
-        primary?.appenders.iter().find_map(|appender| appender.away())
+        let away = primary?.appenders.iter().map(|appender| appender.away()).collect::<Option<Vec<_>>>();
+        away?.into_iter().min()
     }
 
     /// Appends: refused at once when too much is on its way already.
@@ -182,7 +189,7 @@ impl Primaries {
         let mut primary = primary_now();
         let (mut server, mut asking) = (primary.clone(), Asking::No);
         loop {
-            let refusal = match self.primary(&server).run(job, asking, self.wait, self.deadline()).await {
+            let refusal = match self.primary(&server).run(job, asking, self.deadline()).await {
                 Ok(values) => return Ok(Done { values, primary, asking }),
                 Err(refusal) => refusal,
             };
@@ -211,19 +218,17 @@ impl Primaries {
 }
 
 impl Primary {
-    async fn run(
-        &self,
-        job: Job<'_>,
-        asking: Asking,
-        wait: Option<Wait>,
-        deadline: Duration,
-    ) -> Result<Vec<Value>, Refusal> {
+    async fn run(&self, job: Job<'_>, asking: Asking, deadline: Duration) -> Result<Vec<Value>, Refusal> {
         match job {
             Job::Append(script, call) => {
-                let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-                self.appenders[turn % self.appenders.len()].run(script, call, asking, wait).await
+                let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.appenders.len();
+                let _turn = match &self.waits {
+                    Some(waits) => Some(take_turn(&waits[turn], deadline).await?),
+                    None => None,
+                };
+                self.appenders[turn].run(script, call, asking).await
             }
-            Job::Tick(script, call) => self.ticker.run(script, call, asking, None).await,
+            Job::Tick(script, call) => self.ticker.run(script, call, asking).await,
             Job::Read(reader, script, call) => {
                 let reading = async |connection: &mut deadpool_redis::Connection| {
                     script.run(connection, call, asking).await.map(|value| vec![value])
@@ -264,6 +269,13 @@ impl Primary {
                 Err(failed(format!("no answer within {deadline:?}")))
             }
         }
+    }
+}
+
+async fn take_turn(wait: &Semaphore, deadline: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
+    match tokio::time::timeout(deadline, wait.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Refusal::Failed(TransportError::new("too many publishers wait for replicas of Redis"))),
     }
 }
 

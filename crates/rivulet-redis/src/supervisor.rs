@@ -42,8 +42,8 @@ impl Supervisor {
         let feed = self.parts.writer.feed.clone();
         loop {
             let map = changes.borrow_and_update().clone();
-            primaries.follow();
             self.follow(&map).await;
+            primaries.follow();
             tokio::select! {
                 () = feed.closed() => return,
                 changed = changes.changed() => if changed.is_err() { return },

@@ -3,7 +3,8 @@
 //! For some seconds after a failover the old master may live on, cut off from who elected the new one, and nodes that
 //! have not heard of it go on reading and ticking there. Their subscribers' cursors follow its clock. So the new one's
 //! clock jumps ahead, further than the old one can get in that time: what is appended there stands after all that
-//! was seen of the old one, and no cursor steps over it. (Positions then run ahead of the time for as long, one by one.)
+//! was seen of the old one, and no cursor steps over it. (Positions then run ahead of the time for as long, one by one.) A
+//! node that has kept to the old one for longer says so, and subscribers are told of a gap.
 
 use std::time::Duration;
 
@@ -13,33 +14,44 @@ use crate::{
     connector::Connector,
     deployment::Server,
     keys::Keys,
-    reason::reason,
+    partition_state::PartitionState,
     script::{Asking, Call, Script},
     topology::Map,
 };
 
 /// How far the clock jumps: longer than nodes take to hear of a failover (they ask every 5 s), and Sentinels and clusters
 /// to make an old master stop.
-pub(crate) const JUMP: Duration = Duration::from_secs(30);
+const JUMP: Duration = Duration::from_secs(30);
+/// How far subscribers may have got beyond the last tick, by reading the log.
+const SHOWN_BEYOND: Duration = Duration::from_secs(3);
 
-/// Takes over the partitions whose primary, or its epoch, was another one in `before`.
+/// Takes over the partitions whose primary, or its epoch, was another one in `before`; `states` are what the node has
+/// seen of them, once it has seen anything.
 pub(crate) async fn take_over(
     connector: &Connector,
     keys: &Keys,
     before: Option<&Map>,
     map: &Map,
+    states: &[PartitionState],
 ) -> Result<(), String> {
-    let is_new = |partition: &Partition| {
-        let index = partition.index();
-        before.is_none_or(|before| before.primaries[index] != map.primaries[index])
-    };
-    let changed: Vec<Partition> = keys.partitions().iter().filter(is_new).collect();
     for server in map.servers() {
-        let here = |partition: &&Partition| map.primaries[partition.index()].server == server;
-        let partitions: Vec<Partition> = changed.iter().filter(here).copied().collect();
-        take_over_on(connector, keys, &server, &partitions, map)
+        let changed = |partition: &Partition| {
+            let now = &map.primaries[partition.index()];
+            now.server == server && before.is_none_or(|before| before.primaries[partition.index()] != *now)
+        };
+        let takeovers: Vec<(Partition, String)> = keys
+            .partitions()
+            .iter()
+            .filter(changed)
+            .map(|partition| {
+                let left = before.is_some_and(|before| before.primaries[partition.index()].server != server);
+                let state = states.get(partition.index()).filter(|_| left);
+                (partition, state.map_or_else(|| "0".to_owned(), |state| state.seen.beyond(SHOWN_BEYOND)))
+            })
+            .collect();
+        take_over_on(connector, keys, &server, &takeovers)
             .await
-            .map_err(|error| format!("{server}: {}", reason(&error)))?;
+            .map_err(|error| format!("{server}: {error}"))?;
     }
     Ok(())
 }
@@ -48,21 +60,20 @@ async fn take_over_on(
     connector: &Connector,
     keys: &Keys,
     server: &Server,
-    partitions: &[Partition],
-    map: &Map,
+    takeovers: &[(Partition, String)],
 ) -> redis::RedisResult<()> {
-    if partitions.is_empty() {
+    if takeovers.is_empty() {
         return Ok(());
     }
     let script = Script::takeover();
     let mut connection = connector.question(server).await?;
-    let jump = JUMP.as_micros().to_string();
-    for partition in partitions {
+    let (name, jump, publish) =
+        (server.to_string(), JUMP.as_micros().to_string(), connector.deployment.publish());
+    for (partition, shown) in takeovers {
         let names = keys.of(*partition);
-        let epoch = map.primaries[partition.index()].epoch.to_string();
         let call = Call {
-            keys: [&names.clock, &names.epoch].map(String::as_bytes).to_vec(),
-            args: [&epoch, &jump].map(String::as_bytes).to_vec(),
+            keys: [&names.clock, &names.primary, &names.birth].map(String::as_bytes).to_vec(),
+            args: [&name, &jump, shown, &names.control, publish].map(str::as_bytes).to_vec(),
         };
         script.run(&mut connection, &call, Asking::No).await?;
     }

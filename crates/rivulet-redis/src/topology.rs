@@ -5,7 +5,10 @@
 //!  every 5 s ─────────────────────────▲                                                    commands follow
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rivulet_core::Partition;
 use tokio::sync::{Notify, watch};
@@ -15,6 +18,7 @@ use crate::{
     connector::Connector,
     deployment::{Layout, Server},
     keys::Keys,
+    partition_state::PartitionState,
     sentinels,
     takeover::take_over,
 };
@@ -23,6 +27,9 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(5);
 /// The shortest time between two looks, however many links say that something is wrong.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// After how many looks in vain somebody is told.
+const FAILURES_TOLD: usize = 3;
 
 /// The primaries at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,13 +73,21 @@ pub(crate) struct Topology {
     keys: Keys,
     map: watch::Sender<Arc<Map>>,
     suspect: Notify,
+    /// What the node has seen of the partitions, once it has.
+    states: OnceLock<Arc<[PartitionState]>>,
 }
 
 impl Topology {
     /// Asks for the topology; the error says who was asked and what was wrong.
     pub(crate) async fn discover(connector: Connector, keys: Keys) -> Result<Self, String> {
-        let map = ask(&connector, &keys, None).await?;
-        Ok(Self { connector, keys, map: watch::Sender::new(Arc::new(map)), suspect: Notify::new() })
+        let (map, _) = ask(&connector, &keys, None).await?;
+        Ok(Self {
+            connector,
+            keys,
+            map: watch::Sender::new(Arc::new(map)),
+            suspect: Notify::new(),
+            states: OnceLock::new(),
+        })
     }
 
     /// Lets the primaries know in which epoch they are, before anything is appended.
@@ -80,7 +95,13 @@ impl Topology {
         if matches!(self.connector.deployment.layout, Layout::Standalone(_)) {
             return Ok(());
         }
-        take_over(&self.connector, &self.keys, None, &self.map()).await
+        take_over(&self.connector, &self.keys, None, &self.map(), &[]).await
+    }
+
+    /// From now on a primary that takes another's place is told what the node has seen.
+    pub(crate) fn knows(&self, states: &Arc<[PartitionState]>) {
+        // Once only: the states live as long as the transport.
+        let _ = self.states.set(states.clone());
     }
 
     pub(crate) fn map(&self) -> Arc<Map> {
@@ -107,10 +128,17 @@ impl Topology {
         if matches!(self.connector.deployment.layout, Layout::Standalone(_)) {
             return std::future::pending().await;
         }
+        let mut failures = 0;
         loop {
             let _ = tokio::time::timeout(LOOK, self.suspect.notified()).await;
-            if let Err(reason) = self.look().await {
-                tracing::debug!(reason, "the topology of Redis could not be learned");
+            match self.look().await {
+                Ok(()) => failures = 0,
+                Err(reason) => {
+                    failures += 1;
+                    if failures == FAILURES_TOLD {
+                        tracing::warn!(reason, "nobody says which servers are the primaries of Redis now");
+                    }
+                }
             }
             tokio::time::sleep(LOOK_PAUSE).await;
         }
@@ -118,25 +146,39 @@ impl Topology {
 
     async fn look(&self) -> Result<(), String> {
         let before = self.map();
-        let map = ask(&self.connector, &self.keys, Some(&before)).await?;
-        // Who was cut off answers as well, with what was right then.
-        if map.epoch < before.epoch || map == *before {
+        let (map, agreed) = ask(&self.connector, &self.keys, Some(&before)).await?;
+        if map == *before {
             return Ok(());
         }
-        take_over(&self.connector, &self.keys, Some(&before), &map).await?;
+        // Who was cut off answers as well, with what was right then. Sentinels that were set up anew count from the
+        // beginning: most of them have to say the same.
+        if map.epoch < before.epoch && agreed == Agreed::No {
+            return Err(format!("what is said is of epoch {}, before {}", map.epoch, before.epoch));
+        }
+        let states = self.states.get().map(|states| &states[..]).unwrap_or_default();
+        take_over(&self.connector, &self.keys, Some(&before), &map, states).await?;
         tracing::info!(primaries = ?map.servers(), epoch = map.epoch, "the primaries of Redis have changed");
         self.map.send_replace(Arc::new(map));
         Ok(())
     }
 }
 
-async fn ask(connector: &Connector, keys: &Keys, before: Option<&Map>) -> Result<Map, String> {
+/// Whether most of those who could be asked say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Agreed {
+    Yes,
+    No,
+}
+
+async fn ask(connector: &Connector, keys: &Keys, before: Option<&Map>) -> Result<(Map, Agreed), String> {
     match &connector.deployment.layout {
-        Layout::Standalone(server) => Ok(Map::of_one(server.clone(), 0, keys)),
+        Layout::Standalone(server) => Ok((Map::of_one(server.clone(), 0, keys), Agreed::Yes)),
         Layout::Sentinel { sentinels, master } => {
-            let (epoch, server) = sentinels::ask(connector, sentinels, master).await?;
-            Ok(Map::of_one(server, epoch, keys))
+            let (epoch, server, agreed) = sentinels::ask(connector, sentinels, master).await?;
+            Ok((Map::of_one(server, epoch, keys), agreed))
         }
-        Layout::Cluster { seeds } => cluster_view::ask(connector, keys, seeds, before).await,
+        Layout::Cluster { seeds } => {
+            Ok((cluster_view::ask(connector, keys, seeds, before).await?, Agreed::No))
+        }
     }
 }

@@ -62,8 +62,7 @@ impl RedisTransport {
     pub async fn connect(config: RedisConfig) -> Result<(Arc<Self>, Feed), ConnectError> {
         let deployment = config.check()?;
         let keys = Keys::new(&config.prefix, deployment.redis.db(), config.partitions_of(&deployment));
-        let (address, publish) =
-            (deployment.address(), if deployment.is_cluster() { "SPUBLISH" } else { "PUBLISH" });
+        let (address, publish) = (deployment.address(), deployment.publish());
         let connector = Connector::new(deployment, &config)?;
         let topology = Topology::discover(connector.clone(), keys.clone()).await;
         let topology = Arc::new(topology.map_err(|reason| ConnectError::unreachable(&address, reason))?);
@@ -79,6 +78,7 @@ impl RedisTransport {
         let proof = if wait.is_some() { Proof::Acknowledgement } else { Proof::Announcement };
         let states =
             start(&ticker, &keys, proof).await.map_err(|error| ConnectError::unreachable(&address, error))?;
+        topology.knows(&states);
         for state in states.iter() {
             check_clock(&config, state.sent())?;
         }
@@ -222,8 +222,11 @@ impl Transport for RedisTransport {
                 partitions.push(partition);
             }
         }
-        let appends = partitions.iter().map(|partition| self.append_to(*partition, &update, &content, key));
-        Ok(try_join_all(appends).await?[0])
+        // The home partition first: where a key was used for another update, nothing is appended elsewhere.
+        let position = self.append_to(home, &update, &content, key).await?;
+        let others = partitions[1..].iter();
+        try_join_all(others.map(|partition| self.append_to(*partition, &update, &content, key))).await?;
+        Ok(position)
     }
 
     fn retain(&self, interest: &Interest) {

@@ -352,3 +352,38 @@ async fn an_entry_of_another_version_stops_neither_replay_nor_feed() {
     assert_eq!((page.entries.len(), page.gap.is_some()), (1, true));
     assert_eq!(page.entries[0].position, last);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_that_the_feed_has_passed_by_is_told() {
+    let server = RedisServer::start().await;
+    let (node, mut feed) = server.node().await;
+    for name in ["a", "b"] {
+        node.retain(&interest(name));
+        node.confirmed(&interest(name)).await.unwrap();
+    }
+    let first = node.append(update("a", "1"), None).await.unwrap();
+    assert_eq!(next_update(&mut feed).await, first);
+    // Appended as by the script, but announced to nobody.
+    let script = "local e = redis.call('XRANGE', KEYS[1], '-', '+')[1][2][4]
+        local now = redis.call('TIME'); local p = string.format('%.0f', now[1] * 1000000 + now[2])
+        local before = redis.call('SET', KEYS[2], p, 'GET')
+        redis.call('XADD', KEYS[1], p .. '-0', 'p', before, 'e', e)
+        redis.call('XADD', KEYS[4], p .. '-0', 'p', ARGV[1], 't', 'a', 'n', #e)
+        redis.call('SET', KEYS[3], p)
+        return p";
+    let keys = ["{rivulet:0}t:a", "{rivulet:0}l:a", "{rivulet:0}clock", "{rivulet:0}index"];
+    let mut call = vec!["EVAL", script, "4"];
+    let last = first.to_string();
+    call.extend(keys.iter().chain([&last.as_str()]));
+    let hole: String = server.command(&call).await;
+    let hole = Position::from_micros(hole.parse().unwrap());
+    let between = node.append(update("b", "between"), None).await.unwrap();
+    assert_eq!(next_update(&mut feed).await, between);
+    let after = node.append(update("a", "3"), None).await.unwrap();
+    let (through, topics) = next_loss(&mut feed).await;
+    assert!(through >= hole && through < after, "{hole} {through} {after}");
+    assert_eq!(topics.as_deref(), Some(&[Topic::parse("a").unwrap()][..]));
+    assert_eq!(next_update(&mut feed).await, after);
+    let page = read(&node, first).await;
+    assert_eq!(page.entries.iter().map(|entry| entry.position).collect::<Vec<_>>(), [hole, after]);
+}

@@ -1,19 +1,38 @@
--- Lets a log know in which epoch its server is the primary, and lets its clock jump if that is a later one than was
--- known: once for each failover, whoever comes first.
+-- Lets a log know which server is its primary. The clock of one that took another's place jumps, once, whoever comes first.
 --
--- KEYS: the clock, the epoch. ARGV: the epoch; how far before the time the clock jumps, in
--- microseconds. Answers whether it has jumped.
+-- KEYS: the clock, the primary, the birth. ARGV: the server; how far before the time the clock jumps, in microseconds; the
+-- latest position that this node may have shown to anybody while it kept to another server, or 0; the control channel;
+-- PUBLISH or SPUBLISH.
+--
+-- The primary's key holds the server and to where its clock has jumped. A node that comes later and has shown positions
+-- beyond that has gone on elsewhere for too long: what was appended here meanwhile may stand before the cursors of its
+-- subscribers, who will never see it. Then the birth moves to now, and all nodes are told.
 
-local call = redis.call
-local known, last = call('GET', KEYS[2]), call('GET', KEYS[1])
-if known and known + 0 >= ARGV[1] + 0 then return 0 end
-call('SET', KEYS[2], ARGV[1])
-if not known or not last then return 0 end
+local call, format = redis.call, string.format
+local last, known = call('GET', KEYS[1]), call('GET', KEYS[2])
+if not last then
+  call('SET', KEYS[2], ARGV[1] .. ' 0')
+  return 0
+end
 
 local number, update = string.match(last, '^(%d+) (%d+)$')
 number, update = number or last, update or last
 local time = call('TIME')
--- A clock that stands before the time moves by one with each append or tick, so a second of it is a million of them.
-local now = math.max(time[1] * 1000000 + time[2] + ARGV[2], number + 1000000)
-call('SET', KEYS[1], string.format('%.0f', now) .. ' ' .. update)
-return 1
+local now, shown = time[1] * 1000000 + time[2], ARGV[3] + 0
+local server, jumped = string.match(known or '', '^(%S+) (%d+)$')
+
+if not server then
+  call('SET', KEYS[2], ARGV[1] .. ' 0')
+elseif server ~= ARGV[1] then
+  -- A clock that stands before the time moves by one with each append or tick, so a second of it is a million of them.
+  local jump = format('%.0f', math.max(now + ARGV[2], number + 1000000, shown + 1000000))
+  call('SET', KEYS[1], jump .. ' ' .. update)
+  call('SET', KEYS[2], ARGV[1] .. ' ' .. jump)
+  return 1
+elseif jumped + 0 > 0 and shown > jumped + 0 then
+  local birth = format('%.0f', math.max(now, number + 0, shown))
+  call('SET', KEYS[1], birth .. ' ' .. update)
+  call('SET', KEYS[3], birth)
+  call(ARGV[5], ARGV[4], 'B' .. birth)
+end
+return 0
