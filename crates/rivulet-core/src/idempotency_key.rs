@@ -37,6 +37,12 @@ impl IdempotencyKey {
         }
     }
 
+    /// The same key as that of one publisher, by a name that publishers cannot choose: keys of others do not meet it.
+    #[must_use]
+    pub fn of(&self, publisher: &str) -> Self {
+        Self(format!("{publisher}:{}", self.0).into())
+    }
+
     /// The key's text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -64,6 +70,9 @@ mod tests {
         check("\"\"", Err(IdempotencyKeyError::Length(0)));
         check("a b", Err(IdempotencyKeyError::Forbidden(' ')));
         check("é", Err(IdempotencyKeyError::Forbidden('é')));
+        let of = |publisher: &str| IdempotencyKey::parse("k").unwrap().of(publisher);
+        assert_eq!(of("p").as_str(), "p:k");
+        assert_ne!(of("p"), of("q"));
         let long = "k".repeat(IDEMPOTENCY_KEY_LEN_MAX + 1);
         check(&long, Err(IdempotencyKeyError::Length(IDEMPOTENCY_KEY_LEN_MAX + 1)));
     }

@@ -57,7 +57,7 @@ async fn one(
     payload: web::Payload,
     access: &Access,
 ) -> Result<HttpResponse, Problem> {
-    let key = idempotency_key(request)?;
+    let key = idempotency_key(request)?.map(|key| key.of(&access.verified.publisher()));
     let body = body::read(request, payload, hub.config.body_len_max, hub.config.body_timeout).await?;
     let form = Form::parse(&body)?;
     let update = Fields::of_form(&form).into_update(hub, access)?;

@@ -110,3 +110,35 @@ async fn an_id_that_is_used_again_after_its_update_was_discarded_leads_to_the_ne
     let third = node.append(update(&["b"], Some("x")), None).await.unwrap();
     assert_eq!(node.locate(&id).await.unwrap(), Some((Partition::default(), third)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_over_jumps_once_and_tells_who_comes_too_late() {
+    let server = RedisServer::start().await;
+    let script = include_str!("../src/scripts/takeover.lua");
+    let keys = ["clock", "primary", "birth"];
+    let take_over = async |name: &str, shown: u64| {
+        let shown = shown.to_string();
+        let mut call = vec!["EVAL", script, "3"];
+        call.extend(keys.iter().chain(&[name, "30000000", &shown, "control", "PUBLISH"]));
+        server.command::<u64>(&call).await
+    };
+    let clock = async || {
+        let clock: String = server.command(&["GET", "clock"]).await;
+        clock.split(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(take_over("one:1", 0).await, 0, "an empty log has nothing to jump from");
+    let (seconds, _): (u64, u64) = server.command(&["TIME"]).await;
+    let now = seconds * 1_000_000;
+    let _: String = server.command(&["SET", "clock", &format!("{now} 7")]).await;
+    assert_eq!(take_over("one:1", 0).await, 0);
+    assert_eq!(clock().await, now);
+    assert_eq!(take_over("two:2", 0).await, 1, "another server jumps");
+    let jumped = clock().await;
+    assert!((now + 30_000_000..now + 60_000_000).contains(&jumped), "{now} {jumped}");
+    assert_eq!(take_over("two:2", jumped - 1).await, 0, "who heard of it in time");
+    assert_eq!((clock().await, server.command::<Option<String>>(&["GET", "birth"]).await), (jumped, None));
+    assert_eq!(take_over("two:2", jumped + 5).await, 0, "who went on elsewhere for too long");
+    assert_eq!(clock().await, jumped + 5);
+    assert_eq!(server.command::<String>(&["GET", "birth"]).await, (jumped + 5).to_string());
+    assert_eq!(server.command::<String>(&["GET", "clock"]).await, format!("{} 7", jumped + 5));
+}

@@ -100,3 +100,15 @@ async fn an_update_that_was_refused_does_not_use_its_key_up() {
     assert_eq!(forbidden.status, 401, "{forbidden:?}");
     id_of(&hub.send(&keyed("key", &[("topic", "a"), ("data", "2")])).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_do_not_meet_each_others_keys() {
+    let hub = Backend::Redis.hub().await;
+    let mut ids = Vec::new();
+    for (token, data) in [(publisher(&["*"]), "1"), (publisher(&["a", "b"]), "2")] {
+        let fields = [("topic", "a"), ("data", data)];
+        let request = Request::publish(&fields).bearer(&token).header("Idempotency-Key", "order-1");
+        ids.push(id_of(&hub.send(&request).await).to_owned());
+    }
+    assert_ne!(ids[0], ids[1]);
+}

@@ -37,6 +37,21 @@ impl Verified {
         self.expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
     }
 
+    /// A name for the bearer as a publisher, the same on all nodes: its subject, or where the token has none, what it may
+    /// publish to. It stands in names of keys, so it is a digest.
+    pub(crate) fn publisher(&self) -> String {
+        let mut bearer = format!("{:?}\n", self.dialect);
+        match &self.subject {
+            Some(subject) => bearer.push_str(subject),
+            None => {
+                let mut topics: Vec<&str> = self.grants.publish.iter().map(Matcher::text).collect();
+                topics.sort_unstable();
+                bearer.push_str(&topics.join("\n"));
+            }
+        }
+        sha1_smol::Sha1::from(bearer).digest().to_string()
+    }
+
     /// The payload of a subscription: that of the first detail one of whose topics matches the subscription's own
     /// matcher, taken as a topic.
     pub fn payload_for(&self, subscription: &Matcher) -> Option<&Value> {
