@@ -25,8 +25,8 @@ pub(crate) const WRITE_BYTES_MAX: usize = 16 << 10;
 pub(crate) const WRITE_FRAMES_MAX: usize = 64;
 /// Writes in a row to one subscriber before others get their turn.
 pub(crate) const WRITES_IN_A_ROW_MAX: usize = 4;
-/// What a replay reads at once; a subscriber that replays holds one such page at most, and shares it with all who read
-/// the same. (The update that reaches the limit of bytes is the last one; a larger one stands alone.)
+/// What a replay reads at once; a subscriber that replays holds one such page at most, while it takes it, and shares it
+/// with all who read the same. (The update that reaches the limit of bytes is the last one; a larger one stands alone.)
 pub(crate) const PAGE_LIMITS: PageLimits = PageLimits { len: 64, bytes: 64 << 10 };
 /// For how long a page of the log serves others: clients that a break has sent away come back within a second or two.
 pub(crate) const PAGES_AGE_MAX: Duration = Duration::from_secs(2);

@@ -30,7 +30,7 @@ pub(crate) struct Part {
     pub(crate) floor: Position,
 }
 
-/// One page at most, written at the client's pace; then the next is read.
+/// One page at most, held while the client takes it; then the next is read. A client that stalls holds none.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub(crate) parts: SmallVec<[Part; 1]>,
@@ -78,6 +78,14 @@ impl Replay {
         let position = cursor.position(self.parts[self.current].partition);
         self.page = self.page.take().filter(|page| position < page.through);
         self.page.is_some()
+    }
+
+    /// Gives back the page that is not written completely, for as long as the client takes nothing: clients that stall at
+    /// as many places of the log would hold as many pages. The cursor is exact, so the part is read on from there.
+    pub(crate) fn put_back(&mut self) {
+        if self.page.take().is_some() {
+            self.parts[self.current].more = true;
+        }
     }
 
     /// Turns to the part that has to be read on, of several the one that is furthest behind. `false` at the seam: the
@@ -194,3 +202,6 @@ pub(crate) fn reach(mut of_sources: impl Iterator<Item = Partition>) -> Reach {
     let first = of_sources.next().unwrap_or_default();
     if of_sources.all(|partition| partition == first) { Reach::One(first) } else { Reach::Several }
 }
+
+#[cfg(test)]
+mod tests;
