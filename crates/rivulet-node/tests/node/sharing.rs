@@ -5,11 +5,11 @@ use std::sync::{
     atomic::Ordering::{Relaxed, SeqCst},
 };
 
-use rivulet_core::Matcher;
+use rivulet_core::{EventId, Matcher};
 use rivulet_node::{NodeConfig, SubscribeError};
 
 use crate::{
-    harness::{Hub, exact, local, request},
+    harness::{Hub, exact, local, request, update},
     tap::Tap,
 };
 
@@ -80,6 +80,50 @@ async fn clients_that_come_back_at_different_places_share_too() {
         }
         let reads = tap.reads.load(SeqCst);
         assert!(reads < 40, "{reads} reads for 300 clients that need 10 at most each");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_publishers_id_stands_is_asked_once_for_all() {
+    local(async {
+        let (hub, tap) = tapped(1);
+        let hub = std::rc::Rc::new(hub);
+        for n in 0..20 {
+            let mut update = update(&["a"], &n.to_string());
+            update.id = Some(EventId::parse("mine").unwrap()).filter(|_| n == 9);
+            hub.node.publish(update, None).await.unwrap();
+        }
+        for (id, first) in [("mine", 10), ("nobody's", 0)] {
+            let come_back = |n: usize| {
+                let (hub, wish) = (hub.clone(), hub.resuming(exact(&["a"]), id));
+                tokio::task::spawn_local(async move {
+                    // Some come together, some when the answer is there.
+                    tokio::time::sleep(std::time::Duration::from_millis(n as u64 / 100)).await;
+                    let mut client = hub.subscribe(wish, 1 << 12).await;
+                    if first == 0 {
+                        client.gap().await;
+                    }
+                    for n in first..20 {
+                        assert_eq!(client.data().await, Some(n.to_string()));
+                    }
+                })
+            };
+            for client in (0..300).map(come_back).collect::<Vec<_>>() {
+                client.await.unwrap();
+            }
+            assert_eq!(tap.locates.swap(0, SeqCst), 1, "{id}");
+        }
+        // An id that was not known may be now: an answer does not serve for long.
+        let mut named = update(&["a"], "20");
+        named.id = Some(EventId::parse("nobody's").unwrap());
+        hub.node.publish(named, None).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        hub.publish(&["a"], "21").await;
+        let mut client = hub.subscribe(hub.resuming(exact(&["a"]), "nobody's"), 1 << 12).await;
+        assert_eq!(client.data().await.as_deref(), Some("21"));
+        drop(client);
+        hub.is_empty_again().await;
     })
     .await;
 }

@@ -22,6 +22,8 @@ pub(crate) struct Tap {
     deaf: Arc<Vec<AtomicU64>>,
     /// Pages read.
     pub(crate) reads: AtomicUsize,
+    /// Ids located.
+    pub(crate) locates: AtomicUsize,
     /// The largest page, in entries and in bytes.
     pub(crate) largest: Mutex<[usize; 2]>,
     /// Whether reads fail.
@@ -38,6 +40,7 @@ impl Tap {
             feed: feed.clone(),
             deaf: deaf.clone(),
             reads: AtomicUsize::new(0),
+            locates: AtomicUsize::new(0),
             largest: Mutex::default(),
             broken: AtomicBool::new(false),
         };
@@ -122,6 +125,8 @@ impl Transport for Tap {
     }
 
     async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError> {
+        tokio::task::yield_now().await;
+        self.locates.fetch_add(1, SeqCst);
         self.memory.locate(id).await
     }
 
