@@ -226,9 +226,9 @@ fn write_replay(
         }
         Wrote::Part => Next::Again,
         Wrote::All if has_page => Next::Again,
-        Wrote::All if replay.reading => Next::Wait,
+        Wrote::All if replay.is_reading() => Next::Wait,
         Wrote::All if replay.turn_to_next_part(seat, sources) => {
-            replay.reading = true;
+            replay.want_page();
             Next::ReadLog
         }
         Wrote::All => {

@@ -26,6 +26,8 @@ pub(crate) struct Tap {
     pub(crate) locates: AtomicUsize,
     /// The largest page, in entries and in bytes.
     pub(crate) largest: Mutex<[usize; 2]>,
+    /// Reads wait here.
+    pub(crate) gate: tokio::sync::RwLock<()>,
     /// Whether reads fail.
     pub(crate) broken: AtomicBool,
 }
@@ -42,6 +44,7 @@ impl Tap {
             reads: AtomicUsize::new(0),
             locates: AtomicUsize::new(0),
             largest: Mutex::default(),
+            gate: tokio::sync::RwLock::default(),
             broken: AtomicBool::new(false),
         };
         tokio::spawn(async move {
@@ -115,6 +118,7 @@ impl Transport for Tap {
     ) -> Result<Page, TransportError> {
         // As a read over a network, it lets others run.
         tokio::task::yield_now().await;
+        let _open = self.gate.read().await;
         if self.broken.load(SeqCst) {
             self.note(&[]);
             return Err(TransportError::new("the tap is closed"));
