@@ -25,15 +25,18 @@ pub(crate) const WRITE_BYTES_MAX: usize = 16 << 10;
 pub(crate) const WRITE_FRAMES_MAX: usize = 64;
 /// Writes in a row to one subscriber before others get their turn.
 pub(crate) const WRITES_IN_A_ROW_MAX: usize = 4;
-/// What a replay reads at once; a subscriber that replays holds one such page at most, and shares it with all who read
-/// the same. (The update that reaches the limit of bytes is the last one; a larger one stands alone.)
+/// What a replay reads at once; a subscriber that replays holds one such page at most, while it takes it, and shares it
+/// with all who read the same. (The update that reaches the limit of bytes is the last one; a larger one stands alone.)
 pub(crate) const PAGE_LIMITS: PageLimits = PageLimits { len: 64, bytes: 64 << 10 };
-/// For how long a page of the log serves others: clients that a break has sent away come back within a second or two.
+/// For how long a page of the log, or where an id stands, serves others: clients that a break has sent away come back within a second or two.
 pub(crate) const PAGES_AGE_MAX: Duration = Duration::from_secs(2);
 /// Bytes of the pages that are kept for others.
 pub(crate) const PAGES_BYTES_MAX: usize = 32 << 20;
 /// How many pages are kept for others: empty ones are nearly free, but not quite.
 pub(crate) const PAGES_LEN_MAX: usize = 4096;
+/// How many publishers' ids, with where they stand, are kept for others: at most two megabytes, since anybody may
+/// ask for ids of a kilobyte.
+pub(crate) const LOCATIONS_LEN_MAX: usize = 1024;
 /// How far the clocks of two partitions may stand apart, in microseconds: by what their servers' differ, by what an idle
 /// one lags until its next tick, and by the half minute that a log's clock may jump when another server takes it over. A
 /// stream that continues after a publisher's id starts so much earlier in the other
@@ -58,7 +61,7 @@ pub struct NodeConfig {
     pub write_deadline: Duration,
     /// Connections on this node; one more is refused.
     pub connections_max: usize,
-    /// Pages of the log that this node reads at the same time for replays.
+    /// Reads of the log that this node has under way at the same time for replays.
     pub replay_reads_max: usize,
 }
 

@@ -213,16 +213,22 @@ fn write_replay(
 ) -> Next {
     let batch = replay.batch(seat, sources, partitions);
     let wrote = write(seat, &batch, stats, now);
+    if wrote == Wrote::Blocked {
+        count(&stats.deliveries, seat.begin(&batch));
+    }
     drop(batch);
     let has_page = replay.has_page(&seat.cursor);
     let next = match wrote {
         Wrote::Gone => Next::End,
-        Wrote::Blocked => Next::Wait,
+        Wrote::Blocked => {
+            replay.put_back();
+            Next::Wait
+        }
         Wrote::Part => Next::Again,
         Wrote::All if has_page => Next::Again,
-        Wrote::All if replay.reading => Next::Wait,
+        Wrote::All if replay.is_reading() => Next::Wait,
         Wrote::All if replay.turn_to_next_part(seat, sources) => {
-            replay.reading = true;
+            replay.want_page();
             Next::ReadLog
         }
         Wrote::All => {

@@ -21,6 +21,7 @@ mod dispatch;
 mod ending;
 mod gap;
 mod gather;
+mod locations;
 pub mod memory;
 mod node;
 mod pages;

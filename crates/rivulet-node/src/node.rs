@@ -13,13 +13,15 @@ use parking_lot::Mutex;
 use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
 use tokio::{
     runtime::Handle,
+    sync::Semaphore,
     task::{JoinError, JoinHandle},
 };
 use uuid::Uuid;
 
 use crate::{
     AppendError, Feed, FeedStatus, NodeConfig, NodeSnapshot, Transport, TransportError, delivery::Input,
-    pages::Pages, places::Places, pump, registry::Registry, seats::Seats, worker::Worker, workers::Workers,
+    locations::Locations, pages::Pages, places::Places, pump, registry::Registry, seats::Seats,
+    worker::Worker, workers::Workers,
 };
 
 /// How long a stopping node waits until its workers have ended all streams: they only have to close sockets.
@@ -41,6 +43,7 @@ pub(crate) struct NodeShared {
     pub(crate) workers: Workers,
     pub(crate) places: Arc<Places>,
     pub(crate) pages: Arc<Pages>,
+    pub(crate) locations: Arc<Locations>,
     pub(crate) partitions: Partitions,
     open: AtomicBool,
     published: AtomicU64,
@@ -52,18 +55,20 @@ impl Node {
     /// Starts a node on the tokio runtime of the caller, which must outlive it: the pump and all work of the transport
     /// run there.
     pub fn start(transport: Arc<dyn Transport>, feed: Feed, config: NodeConfig) -> Arc<Self> {
+        let (runtime, reads) = (Handle::current(), Arc::new(Semaphore::new(config.replay_reads_max)));
         let shared = Arc::new(NodeShared {
             id: Uuid::new_v4(),
-            runtime: Handle::current(),
             registry: Arc::new(Registry::new(transport.clone())),
             workers: Workers::default(),
             places: Places::new(config.connections_max),
-            pages: Pages::new(transport.clone(), Handle::current(), config.replay_reads_max),
+            pages: Pages::new(transport.clone(), runtime.clone(), reads.clone()),
+            locations: Locations::new(transport.clone(), runtime.clone(), reads),
             partitions: transport.partitions(),
             open: AtomicBool::new(true),
             published: AtomicU64::new(0),
             received: AtomicU64::new(0),
             encoded: AtomicU64::new(0),
+            runtime,
             transport,
             config,
         });
@@ -181,23 +186,6 @@ impl NodeShared {
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
         finished(self.runtime.spawn(work).await)
-    }
-
-    /// The same, but the work ends with its caller: nobody waits for what a client that has gone asked for.
-    pub(crate) async fn while_wanted<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
-    ) -> Result<T, TransportError> {
-        let mut work = AbortOnDrop(self.runtime.spawn(work));
-        finished((&mut work.0).await)
-    }
-}
-
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

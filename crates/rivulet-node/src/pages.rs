@@ -102,7 +102,7 @@ struct Table {
 pub(crate) struct Pages {
     transport: Arc<dyn Transport>,
     runtime: Handle,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     table: Mutex<Table>,
 }
 
@@ -126,9 +126,9 @@ enum Started {
 }
 
 impl Pages {
-    pub(crate) fn new(transport: Arc<dyn Transport>, runtime: Handle, reads_max: usize) -> Arc<Self> {
-        let (reads, table) = (Semaphore::new(reads_max), Mutex::default());
-        Arc::new(Self { transport, runtime, reads, table })
+    /// `reads`: the turns, shared with whatever else reads the log for replays.
+    pub(crate) fn new(transport: Arc<dyn Transport>, runtime: Handle, reads: Arc<Semaphore>) -> Arc<Self> {
+        Arc::new(Self { transport, runtime, reads, table: Mutex::default() })
     }
 
     /// A page that begins at or before the reader's cursor and leads it on.

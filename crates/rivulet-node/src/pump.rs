@@ -23,6 +23,7 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed) {
                 FeedEvent::Verified(partition, position) => {
                     // Ticks come as long as there is a feed: what nobody reads any more does not stay.
                     node.pages.expire();
+                    node.locations.expire();
                     hand_to_all(&node, &Input::Verified(partition, position)).await;
                 }
                 FeedEvent::Lost { partition, through, topics } => {

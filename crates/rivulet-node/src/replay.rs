@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rivulet_core::{Cursor, Frame, Matcher, Partition, Partitions, Position, Topic, cursor::position_id};
 use slab::Slab;
 use smallvec::SmallVec;
+use tokio::task::JoinHandle;
 
 use crate::{
     Gap, Selection,
@@ -30,7 +31,7 @@ pub(crate) struct Part {
     pub(crate) floor: Position,
 }
 
-/// One page at most, written at the client's pace; then the next is read.
+/// One page at most, held while the client takes it; then the next is read. A client that stalls holds none.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub(crate) parts: SmallVec<[Part; 1]>,
@@ -38,19 +39,50 @@ pub(crate) struct Replay {
     current: usize,
     /// Of it, the page that is not written completely yet.
     page: Option<Arc<SharedPage>>,
-    /// Whether a page is being read now.
-    pub(crate) reading: bool,
+    reading: Reading,
+}
+
+/// Whether a page is being read now.
+#[derive(Debug)]
+enum Reading {
+    No,
+    /// It is asked for; the task that reads it is still to be started.
+    Wanted,
+    /// The task, which ends with the seat: a read that nobody waits for must not have its turn.
+    Task(JoinHandle<()>),
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Self::Task(task) = self {
+            task.abort();
+        }
+    }
 }
 
 impl Replay {
     /// A replay of these parts.
     pub(crate) fn of(parts: SmallVec<[Part; 1]>) -> Self {
-        Self { parts, current: 0, page: None, reading: false }
+        Self { parts, current: 0, page: None, reading: Reading::No }
     }
 
     /// Whether it waits for a page, with nothing to write.
     pub(crate) fn waits(&self) -> bool {
-        self.reading && self.page.is_none()
+        self.is_reading() && self.page.is_none()
+    }
+
+    pub(crate) fn is_reading(&self) -> bool {
+        !matches!(self.reading, Reading::No)
+    }
+
+    /// Notes that a page is to be read.
+    pub(crate) fn want_page(&mut self) {
+        self.reading = Reading::Wanted;
+    }
+
+    /// Takes over the task that reads the page.
+    pub(crate) fn own(&mut self, task: JoinHandle<()>) {
+        self.reading = Reading::Task(task);
     }
 
     /// What is still to be written of the page.
@@ -78,6 +110,14 @@ impl Replay {
         let position = cursor.position(self.parts[self.current].partition);
         self.page = self.page.take().filter(|page| position < page.through);
         self.page.is_some()
+    }
+
+    /// Gives back the page that is not written completely, for as long as the client takes nothing: clients that stall at
+    /// as many places of the log would hold as many pages. The cursor is exact, so the part is read on from there.
+    pub(crate) fn put_back(&mut self) {
+        if self.page.take().is_some() {
+            self.parts[self.current].more = true;
+        }
     }
 
     /// Turns to the part that has to be read on, of several the one that is furthest behind. `false` at the seam: the
@@ -128,7 +168,8 @@ impl Seat {
     /// Takes a page of the part that is read, and says first what is missing in it.
     pub(crate) fn take_page(&mut self, page: Arc<SharedPage>, partitions: Partitions, stats: &WorkerStats) {
         let Phase::Replaying(replay) = &mut self.phase else { return };
-        replay.reading = false;
+        // The task ends with this call: to be aborted changes nothing for it any more.
+        replay.reading = Reading::No;
         let part = &mut replay.parts[replay.current];
         part.more = page.more;
         let position = self.cursor.position(part.partition);
@@ -194,3 +235,6 @@ pub(crate) fn reach(mut of_sources: impl Iterator<Item = Partition>) -> Reach {
     let first = of_sources.next().unwrap_or_default();
     if of_sources.all(|partition| partition == first) { Reach::One(first) } else { Reach::Several }
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,9 +88,7 @@ impl Reservation {
     }
 
     async fn locate(&self, id: EventId) -> Result<Option<Start>, TransportError> {
-        let node = &self.worker.node;
-        let transport = node.transport.clone();
-        let found = node.while_wanted(async move { transport.locate(&id).await }).await?;
+        let found = self.worker.node.locations.find(id).await?;
         Ok(found.map(|(partition, position)| {
             // The clocks of two partitions are those of two servers: what the subscriber saw of the others when it saw
             // this update is not known exactly. Better twice than lost.

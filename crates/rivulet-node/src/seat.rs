@@ -163,6 +163,24 @@ impl Seat {
         Wrote::All
     }
 
+    /// For a socket that takes nothing: takes the first frame of the batch as begun, if no other is, so that there is
+    /// something to write when the socket is ready, and what the batch was made of need not be kept until then. Answers
+    /// how many frames were begun.
+    pub(crate) fn begin(&mut self, batch: &Batch<'_>) -> u64 {
+        match batch.frames().next() {
+            Some(first) if self.partial.is_empty() => {
+                self.partial = first.clone();
+                batch.move_to(0, &mut self.cursor);
+                1
+            }
+            Some(_) => 0,
+            None => {
+                self.cursor.clone_from(&batch.through);
+                0
+            }
+        }
+    }
+
     /// Reads and throws away what the client sends after its request. Answers whether the client is gone.
     pub(crate) fn drain_input(&mut self) -> bool {
         /// Reads in a row before others get their turn: a client that floods costs what it sends, no more.

@@ -127,10 +127,9 @@ impl WorkerShared {
         for (key, serial) in wanted {
             let mut seats = self.seats.borrow_mut();
             let Some(seat) = seats.get(key, serial) else { continue };
-            let Phase::Replaying(replay) = &seat.phase else { continue };
+            let Phase::Replaying(replay) = &mut seat.phase else { continue };
             let ask = replay.ask(&seat.cursor);
-            drop(seats);
-            tokio::task::spawn_local(self.clone().read_for(key, serial, ask));
+            replay.own(tokio::task::spawn_local(self.clone().read_for(key, serial, ask)));
         }
         if !self.seats.borrow().passes.unfinished.is_empty() {
             self.ready.wake_task();
@@ -138,7 +137,7 @@ impl WorkerShared {
     }
 
     /// Reads the next page for a seat. Its stream stays open while the log cannot be read: it is tried again until the
-    /// seat is gone, and every seat has an end.
+    /// seat is gone: it owns the task, and every seat has an end.
     async fn read_for(self: Rc<Self>, key: usize, serial: u32, ask: Ask) {
         let [mut pause, pause_max] = READ_PAUSE;
         loop {
@@ -150,10 +149,9 @@ impl WorkerShared {
                     }
                     return self.take_page(key, serial, page);
                 }
-                Err(error) if self.seats.borrow_mut().get(key, serial).is_some() => {
+                Err(error) => {
                     tracing::debug!(%error, "the log could not be read for a replay; trying again");
                 }
-                Err(_) => return,
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(pause_max);

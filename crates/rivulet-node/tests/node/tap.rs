@@ -22,8 +22,12 @@ pub(crate) struct Tap {
     deaf: Arc<Vec<AtomicU64>>,
     /// Pages read.
     pub(crate) reads: AtomicUsize,
+    /// Ids located.
+    pub(crate) locates: AtomicUsize,
     /// The largest page, in entries and in bytes.
     pub(crate) largest: Mutex<[usize; 2]>,
+    /// Reads wait here.
+    pub(crate) gate: tokio::sync::RwLock<()>,
     /// Whether reads fail.
     pub(crate) broken: AtomicBool,
 }
@@ -38,7 +42,9 @@ impl Tap {
             feed: feed.clone(),
             deaf: deaf.clone(),
             reads: AtomicUsize::new(0),
+            locates: AtomicUsize::new(0),
             largest: Mutex::default(),
+            gate: tokio::sync::RwLock::default(),
             broken: AtomicBool::new(false),
         };
         tokio::spawn(async move {
@@ -112,6 +118,7 @@ impl Transport for Tap {
     ) -> Result<Page, TransportError> {
         // As a read over a network, it lets others run.
         tokio::task::yield_now().await;
+        let _open = self.gate.read().await;
         if self.broken.load(SeqCst) {
             self.note(&[]);
             return Err(TransportError::new("the tap is closed"));
@@ -122,6 +129,8 @@ impl Transport for Tap {
     }
 
     async fn locate(&self, id: &EventId) -> Result<Option<(Partition, Position)>, TransportError> {
+        tokio::task::yield_now().await;
+        self.locates.fetch_add(1, SeqCst);
         self.memory.locate(id).await
     }
 
