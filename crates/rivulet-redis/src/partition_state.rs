@@ -25,6 +25,8 @@ pub(crate) struct PartitionState {
     /// The position of the last event in the feed, for everyone.
     sent: AtomicU64,
     unheard: AtomicU32,
+    /// The last tick that the server of the link has answered: how far cursors may follow its clock.
+    ticked: AtomicU64,
 }
 
 /// How far the feed of a partition is.
@@ -49,6 +51,7 @@ impl PartitionState {
             place: Mutex::new(Place { last: start, verified: start, birth: None }),
             sent: AtomicU64::new(start.as_micros()),
             unheard: AtomicU32::new(0),
+            ticked: AtomicU64::new(0),
         }
     }
 
@@ -69,8 +72,16 @@ impl PartitionState {
     }
 
     /// A tick was sent, and Redis has announced it.
-    pub(crate) fn tick_sent(&self) {
+    pub(crate) fn tick_sent(&self, position: Position) {
         self.unheard.fetch_add(1, Ordering::AcqRel);
+        self.ticked.fetch_max(position.as_micros(), Ordering::AcqRel);
+    }
+
+    /// What subscribers may have been shown of the clock of the server that the link is connected to. Announcements do not
+    /// count: a demoted master passes on those of its successor.
+    pub(crate) fn shown(&self, beyond_tick: Duration) -> Position {
+        let beyond = u64::try_from(beyond_tick.as_micros()).unwrap_or(0);
+        Position::from_micros(self.ticked.load(Ordering::Acquire) + beyond)
     }
 
     /// A tick has arrived.

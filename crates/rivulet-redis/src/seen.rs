@@ -41,12 +41,6 @@ impl Seen {
         (self.position.load(Ordering::Acquire) + 1).to_string()
     }
 
-    /// A position that is so much later than all that was seen.
-    pub(crate) fn beyond(&self, time: std::time::Duration) -> String {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(0);
-        (self.position.load(Ordering::Acquire) + micros).to_string()
-    }
-
     /// The last update that the log must have.
     pub(crate) fn update(&self) -> String {
         self.update.load(Ordering::Acquire).to_string()

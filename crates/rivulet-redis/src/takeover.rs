@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use rivulet_core::Partition;
+use rivulet_core::{Partition, Position};
 
 use crate::{
     connector::Connector,
@@ -46,7 +46,7 @@ pub(crate) async fn take_over(
             .map(|partition| {
                 let left = before.is_some_and(|before| before.primaries[partition.index()].server != server);
                 let state = states.get(partition.index()).filter(|_| left);
-                (partition, state.map_or_else(|| "0".to_owned(), |state| state.seen.beyond(SHOWN_BEYOND)))
+                (partition, state.map_or(Position::ZERO, |state| state.shown(SHOWN_BEYOND)).to_string())
             })
             .collect();
         take_over_on(connector, keys, &server, &takeovers)

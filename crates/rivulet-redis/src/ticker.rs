@@ -46,7 +46,7 @@ impl Ticker {
         let (position, asking) = self.tick_on(state.partition, &state.seen, Some(server)).await?;
         // Where the slot is being moved to, nobody is subscribed yet.
         if asking == Asking::No {
-            state.tick_sent();
+            state.tick_sent(position);
         }
         Ok(position)
     }
