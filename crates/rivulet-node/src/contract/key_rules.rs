@@ -56,8 +56,8 @@ pub async fn repeats_that_overlap_are_appended_once(hub: &impl Hub) {
     assert!(answers.chunks(2).all(|pair| pair == &answers[..2]), "{answers:?}");
 }
 
-/// A key that was used for another update of the partition is refused, and nothing is appended. (A key is
-/// known in that of the canonical topic.)
+/// A key that was used for another update of the partition is refused, and nothing is appended. (Each partition knows the
+/// keys of its own updates.)
 pub async fn a_key_serves_one_update_only(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members.last().expect("a hub has a node").transport;
