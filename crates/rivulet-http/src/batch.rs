@@ -103,7 +103,7 @@ async fn publish_lines(hub: &Hub, body: &[u8], access: &Access) -> Vec<u8> {
         let published = match &broken {
             Some(problem) => Err(problem.clone()),
             None => match update_of(line, hub, access) {
-                Ok(update) => hub.node.publish(update, None).await.map_err(|error| {
+                Ok(update) => hub.node.publish(update, None, Vec::new()).await.map_err(|error| {
                     let problem = Problem::from(error);
                     broken = Some(problem.clone());
                     problem

@@ -67,6 +67,7 @@ pub(crate) enum ProblemKind {
     BodyTimeout,
     BodyBroken,
     ConnectionBusy,
+    RateExceeded,
     NodeFull,
     NodeClosing,
     TransportUnavailable,
@@ -110,6 +111,7 @@ impl ProblemKind {
             Self::BodyTimeout => ("body-timeout", "The body did not arrive in time", 408),
             Self::BodyBroken => ("body-broken", "The body did not arrive completely", 400),
             Self::ConnectionBusy => ("connection-busy", "Earlier answers were not read", 408),
+            Self::RateExceeded => ("rate-exceeded", "Too many of these in a short time", 429),
             Self::NodeFull => ("node-full", "This node takes no more connections", 503),
             Self::NodeClosing => ("node-closing", "This node is shutting down", 503),
             Self::TransportUnavailable => ("transport-unavailable", "The hub cannot reach its log", 503),
@@ -254,6 +256,7 @@ impl From<AppendError> for Problem {
                     "a repeat has the same key and the same content; another update needs a key of its own";
                 Self::new(ProblemKind::IdempotencyKeyReused, detail).at(IDEMPOTENCY_KEY)
             }
+            AppendError::Refused(refused) => Self::new(ProblemKind::RateExceeded, refused.to_string()),
             AppendError::Transport(error) => error.into(),
         }
     }

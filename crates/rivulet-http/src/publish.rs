@@ -63,7 +63,7 @@ async fn one(
     let update = Fields::of_form(&form).into_update(hub, access)?;
     drop((body, form));
     // The node goes on even if the publisher hangs up now and this future is dropped.
-    let id = hub.node.publish(update, key).await?;
+    let id = hub.node.publish(update, key, Vec::new()).await?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(id))
 }
 

@@ -113,7 +113,7 @@ async fn unite(
 
 /// Takes a seat and writes the headers that go with it.
 async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Reservation, Headers), Problem> {
-    let reservation = hub.worker.reserve(asked.request).await?;
+    let reservation = hub.worker.reserve(asked.request, None).await?;
     let resumed = reservation.resumed().zip(asked.last_event_id.as_deref());
     let headers = head::stream_headers(hub, request, asked.dialect, resumed);
     Ok((reservation, headers))

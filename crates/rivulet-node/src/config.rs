@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::PageLimits;
+use crate::{LimitsConfig, PageLimits};
 
 /// Workers are named by a bit in a 64-bit set, so that routing an update costs one lookup per topic.
 pub const WORKERS_MAX: usize = 64;
@@ -63,6 +63,8 @@ pub struct NodeConfig {
     pub connections_max: usize,
     /// Reads of the log that this node has under way at the same time for replays.
     pub replay_reads_max: usize,
+    /// The limits of the hub, the same on all nodes.
+    pub limits: LimitsConfig,
 }
 
 impl Default for NodeConfig {
@@ -73,6 +75,7 @@ impl Default for NodeConfig {
             write_deadline: Duration::from_secs(20),
             connections_max: 100_000,
             replay_reads_max: 64,
+            limits: LimitsConfig::default(),
         }
     }
 }

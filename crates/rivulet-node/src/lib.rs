@@ -21,6 +21,8 @@ mod dispatch;
 mod ending;
 mod gap;
 mod gather;
+mod kick;
+mod limits;
 mod locations;
 pub mod memory;
 mod node;
@@ -47,6 +49,11 @@ mod workers;
 
 pub use config::{NodeConfig, WORKERS_MAX};
 pub use ending::CloseReason;
+pub use kick::{Kick, KickReport, KickTarget, Peers};
+pub use limits::{
+    AdmitError, Client, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, Pace, Permit, Quota,
+    Rate, Refused, Scope, Share, Wanted, WhenAway,
+};
 pub use memory::{MemoryTransport, Retention};
 pub use node::Node;
 pub use reservation::Reservation;

@@ -15,19 +15,23 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Topic, Update};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
+    time::Instant,
 };
 
 pub use self::retention::Retention;
 use self::{keys::UsedKeys, log::Log};
 use crate::{
-    AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, Page, PageLimits, Selection, Transport,
-    TransportError, transport::FEED_LEN_MAX,
+    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, Kick, KickReport, KickTarget,
+    LocalLimits, Page, PageLimits, Peers, Permit, Rate, Selection, Share, Transport, TransportError, Wanted,
+    transport::FEED_LEN_MAX,
 };
 
 /// How often the clock moves without appends, and quiet topics are looked at. It bounds how stale an idle cursor gets.
 const TICK: Duration = Duration::from_secs(1);
+/// How long a node may take to say how many connections it has ended.
+const KICK_WAIT: Duration = Duration::from_secs(2);
 /// How many updates are taken from the log at once while a break is healed; the feed shares them.
 const REFEED_LIMITS: PageLimits = PageLimits { len: 256, bytes: usize::MAX };
 
@@ -43,6 +47,8 @@ struct Shared {
     /// Wakes the task that heals breaks.
     broke: Notify,
     feed: mpsc::Sender<FeedEvent>,
+    limits: Arc<LocalLimits>,
+    started: Instant,
 }
 
 struct State {
@@ -74,7 +80,14 @@ impl MemoryTransport {
         let parts = partitions.iter().map(|partition| Part { log: log(partition), break_after: None });
         let state = State { parts: parts.collect(), interests: HashMap::new(), keys: UsedKeys::default() };
         let (state, broke) = (Mutex::new(state), Notify::new());
-        let shared = Arc::new(Shared { partitions, state, broke, feed: sender });
+        let shared = Arc::new(Shared {
+            partitions,
+            state,
+            broke,
+            feed: sender,
+            limits: Arc::default(),
+            started: Instant::now(),
+        });
         let tasks =
             [tokio::spawn(Arc::clone(&shared).heal_breaks()), tokio::spawn(Arc::clone(&shared).tick())];
         (Arc::new(Self { shared, tasks }), feed)
@@ -88,6 +101,11 @@ impl Drop for MemoryTransport {
 }
 
 impl Shared {
+    /// A clock for limits: it never goes back.
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Moves the clocks and says up to where the feed is complete.
     async fn tick(self: Arc<Self>) {
         let mut interval = tokio::time::interval(TICK);
@@ -169,7 +187,12 @@ impl Transport for MemoryTransport {
         self.shared.partitions
     }
 
-    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
+    async fn append(
+        &self,
+        update: Update,
+        key: Option<&IdempotencyKey>,
+        rates: &[Rate],
+    ) -> Result<Position, AppendError> {
         let shared = &self.shared;
         let mut state = shared.state.lock();
         if let Some(key) = key
@@ -177,6 +200,7 @@ impl Transport for MemoryTransport {
         {
             return Ok(position);
         }
+        shared.limits.pass(rates, Share::WHOLE, shared.micros())?;
         let canonical = shared.partitions.of(update.canonical_topic());
         let mut others: Vec<Partition> =
             update.topics.iter().map(|topic| shared.partitions.of(topic)).collect();
@@ -196,6 +220,28 @@ impl Transport for MemoryTransport {
             state.keys.remember(now(), key, &update, answer);
         }
         Ok(answer)
+    }
+
+    async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
+        let limits = &self.shared.limits;
+        limits.admit(&wanted, Share::WHOLE, self.shared.micros())?;
+        Ok(LocalLimits::permit(limits.clone(), wanted))
+    }
+
+    async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {
+        let (ended, answer) = oneshot::channel();
+        let kick = FeedEvent::Kick(Kick { target: target.clone(), count_max: None, ended });
+        let asked = async {
+            self.shared.feed.send(kick).await.ok()?;
+            answer.await.ok()
+        };
+        let ended = tokio::time::timeout(KICK_WAIT, asked).await.ok().flatten();
+        let nodes = usize::from(ended.is_some());
+        Ok(KickReport { ended: ended.unwrap_or(0), nodes, nodes_unanswered: 1 - nodes })
+    }
+
+    fn peers(&self) -> Peers {
+        Peers { nodes: 1, connections: self.shared.limits.connections() as u64 }
     }
 
     fn retain(&self, interest: &Interest) {

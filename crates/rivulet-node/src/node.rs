@@ -19,9 +19,9 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    AppendError, Feed, FeedStatus, NodeConfig, NodeSnapshot, Transport, TransportError, delivery::Input,
-    locations::Locations, pages::Pages, places::Places, pump, registry::Registry, seats::Seats,
-    worker::Worker, workers::Workers,
+    AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodeSnapshot, Peers, Permit,
+    Rate, SubscribeError, Transport, TransportError, Wanted, delivery::Input, locations::Locations,
+    pages::Pages, places::Places, pump, registry::Registry, seats::Seats, worker::Worker, workers::Workers,
 };
 
 /// How long a stopping node waits until its workers have ended all streams: they only have to close sockets.
@@ -82,16 +82,48 @@ impl Node {
     /// # Errors
     ///
     /// The transport did not acknowledge the update. It may have been appended all the same, unless the key was used
-    /// for another one.
-    pub async fn publish(&self, update: Update, key: Option<IdempotencyKey>) -> Result<String, AppendError> {
+    /// for another one, or a rate is used up.
+    pub async fn publish(
+        &self,
+        update: Update,
+        key: Option<IdempotencyKey>,
+        rates: Vec<Rate>,
+    ) -> Result<String, AppendError> {
         let shared = self.shared.clone();
         let append = async move {
             let id = update.id.as_ref().map(|id| id.as_str().to_owned());
-            let position = shared.transport.append(update, key.as_ref()).await?;
+            let position = shared.transport.append(update, key.as_ref(), &rates).await?;
             shared.published.fetch_add(1, Relaxed);
             Ok(id.unwrap_or_else(|| position_id(shared.partitions, position)))
         };
         self.shared.on_runtime(append).await
+    }
+
+    /// The limits of the hub: what has to be passed to [`Node::admit`] and [`Node::publish`] is made by them.
+    pub fn limits(&self) -> &LimitsConfig {
+        &self.shared.config.limits
+    }
+
+    /// Takes what a connection needs of the hub's limits. Goes on if the caller is dropped meanwhile, and then gives
+    /// everything back.
+    ///
+    /// # Errors
+    ///
+    /// The limit that is reached, or cannot be counted.
+    pub async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
+        let transport = self.shared.transport.clone();
+        let limit = wanted.quotas.first().map(|quota| quota.limit);
+        let limit = limit.or_else(|| wanted.rates.first().map(|rate| rate.limit));
+        let admitting = self.shared.runtime.spawn(async move { transport.admit(wanted).await });
+        admitting.await.unwrap_or_else(|error| {
+            let error = TransportError::new(format!("the work was interrupted: {error}"));
+            Err(AdmitError::Away { limit: limit.unwrap_or(Limit::ConnectionsTotal), error })
+        })
+    }
+
+    /// The nodes of the hub.
+    pub fn peers(&self) -> Peers {
+        self.shared.transport.peers()
     }
 
     /// How many partitions the hub has: what its ids are read and written by.
@@ -109,6 +141,18 @@ impl Node {
         let (number, inbox, stats) = self.shared.workers.join();
         let seats = Seats::new(number, self.shared.config.clone(), self.shared.registry.clone(), stats);
         Worker::start(self.shared.clone(), seats, inbox)
+    }
+
+    /// Whether a new subscriber has a chance here: to be asked before anything costs.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check_room(&self) -> Result<(), SubscribeError> {
+        if !self.is_open() {
+            return Err(SubscribeError::Closing);
+        }
+        if self.shared.places.are_taken() { Err(SubscribeError::NodeFull) } else { Ok(()) }
     }
 
     /// Whether new subscribers are accepted.

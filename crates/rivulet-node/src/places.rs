@@ -29,6 +29,10 @@ impl Places {
         taken.ok().map(|_| Place(self.clone()))
     }
 
+    pub(crate) fn are_taken(&self) -> bool {
+        self.taken() >= self.max
+    }
+
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Acquire)
     }

@@ -26,6 +26,10 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed) {
                     node.locations.expire();
                     hand_to_all(&node, &Input::Verified(partition, position)).await;
                 }
+                FeedEvent::Kick(kick) => {
+                    // Nobody is ended yet: see below.
+                    let _ = kick.ended.send(0);
+                }
                 FeedEvent::Lost { partition, through, topics } => {
                     tracing::warn!(
                         %partition, position = %through,

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{
-    CloseReason, TransportError,
+    CloseReason, Holding, TransportError,
     batch::Reach,
     ready::SeatWaker,
     registry::interest,
@@ -31,6 +31,7 @@ impl Reservation {
     pub(crate) async fn make(
         worker: Rc<WorkerShared>,
         request: SubscribeRequest,
+        holding: Option<Holding>,
     ) -> Result<Self, SubscribeError> {
         let SubscribeRequest { matchers, grants, last_event_id, expires_in } = request;
         if !worker.is_open() {
@@ -57,6 +58,7 @@ impl Reservation {
                 last_write: 0,
                 ends_at,
                 ends_as,
+                holding: holding.map(Box::new),
                 _place: place,
             };
             seats.add(seat, &matchers)

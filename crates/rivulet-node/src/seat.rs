@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
 
 use crate::{
-    CloseReason,
+    CloseReason, Holding,
     batch::{Batch, Reach},
     config::WRITE_FRAMES_MAX,
     delivery::Delivery,
@@ -69,11 +69,13 @@ pub(crate) struct Seat {
     pub(crate) last_write: Tick,
     pub(crate) ends_at: Tick,
     pub(crate) ends_as: CloseReason,
+    /// Whose connection it is, and what it holds of the hub's limits.
+    pub(crate) holding: Option<Box<Holding>>,
     pub(crate) _place: Place,
 }
 
 /// Most connections are idle, so what a node can hold is decided here.
-const _: () = assert!(size_of::<Seat>() <= 208);
+const _: () = assert!(size_of::<Seat>() <= 216);
 
 /// What became of a write.
 #[derive(Debug, PartialEq, Eq)]

@@ -107,7 +107,7 @@ mod tests {
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (socket, _) = listener.accept().await.unwrap();
             socket.writable().await.unwrap();
-            worker.reserve(request).await.unwrap().open(Box::new(socket), Bytes::new());
+            worker.reserve(request, None).await.unwrap().open(Box::new(socket), Bytes::new());
             {
                 let mut seats = worker.0.seats.borrow_mut();
                 let update = Update {

@@ -1,4 +1,4 @@
-//! What stands behind a node: log and feed. This page is the contract; `contract` is the same as a suite of tests.
+//! What stands behind a node: log, feed and limits. This page is the contract; `contract` is the same as a suite of tests.
 //!
 //! **Partitions.** Each topic stands in one partition. An update is appended once to each partition that one of its
 //! topics stands in; the copies share nothing but their content. All rules below hold within a partition.
@@ -23,6 +23,8 @@ use rivulet_core::{
 };
 use tokio::sync::mpsc;
 
+use crate::{AdmitError, Kick, KickReport, KickTarget, Peers, Permit, Rate, Refused, Wanted};
+
 /// How many events may wait between a transport and the pump. A transport that finds the feed full must not wait where
 /// that would stall its connection: it drops the event, and reads it from the log when there is room (a break).
 pub const FEED_LEN_MAX: usize = 2048;
@@ -42,7 +44,7 @@ pub struct Appended {
 }
 
 /// What arrives at a node.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum FeedEvent {
     /// An update; its position is greater than those of all events of its partition before it.
     Update(Arc<Appended>),
@@ -59,6 +61,8 @@ pub enum FeedEvent {
         /// The topics that may lack updates; `None`: all. Interests in all updates are always concerned.
         topics: Option<Arc<[Topic]>>,
     },
+    /// Some connections are to be ended.
+    Kick(Kick),
 }
 
 /// The receiving end of a feed.
@@ -157,9 +161,18 @@ pub enum AppendError {
     /// The idempotency key was used before, for another update.
     #[error("the idempotency key was used for another update")]
     KeyReused,
+    /// A rate does not let it through: nothing was appended, and nothing taken from any rate.
+    #[error(transparent)]
+    Refused(Box<Refused>),
     /// The update may have been appended all the same.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+impl From<Refused> for AppendError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
+    }
 }
 
 /// See the module's documentation for what an implementation promises. Every call ends within a bounded time.
@@ -174,7 +187,27 @@ pub trait Transport: Send + Sync + 'static {
     /// If the same update was appended with the same key in the last [`IDEMPOTENCY_AGE`], nothing is appended where it
     /// stands already, and the answer is the position that it has. Each partition knows the keys of its own updates: a
     /// key that was used for topics of other partitions only is not known as used.
-    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError>;
+    ///
+    /// It is appended only if all `rates` let it through; a repeat with a key is not counted again. The rates of the
+    /// update's topics are in step with the append.
+    async fn append(
+        &self,
+        update: Update,
+        key: Option<&IdempotencyKey>,
+        rates: &[Rate],
+    ) -> Result<Position, AppendError>;
+
+    /// Takes a place in each quota and lets the connection through each rate, or takes nothing. Exact from many nodes at
+    /// once: no quota is ever exceeded, on the hub as a whole. The places come back when the permit is dropped; those of a
+    /// node that died, within the lease time. While the transport cannot count, each limit's [`crate::WhenAway`] holds.
+    async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError>;
+
+    /// Has all nodes of the hub, this one included, end connections ([`FeedEvent::Kick`]), and waits for what they say,
+    /// for some seconds at most.
+    async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError>;
+
+    /// The nodes of the hub, as this one last heard of them.
+    fn peers(&self) -> Peers;
 
     /// Counts one more holder of an interest. Never waits; the subscription is made in the background.
     fn retain(&self, interest: &Interest);

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason,
+    CloseReason, Holding,
     config::{INTAKE_LEN_MAX, READ_PAUSE},
     delivery::Input,
     node::NodeShared,
@@ -72,12 +72,17 @@ impl Worker {
 
     /// Reserves a seat: takes a place, subscribes, and finds where the subscriber continues. When it returns, every
     /// update published from now on, on any node, will reach the seat. Dropping the reservation gives everything back.
+    /// `holding` is what the connection holds of the hub's limits; `None`: nobody counts it.
     ///
     /// # Errors
     ///
     /// See [`SubscribeError`].
-    pub async fn reserve(&self, request: SubscribeRequest) -> Result<Reservation, SubscribeError> {
-        Reservation::make(self.0.clone(), request).await
+    pub async fn reserve(
+        &self,
+        request: SubscribeRequest,
+        holding: Option<Holding>,
+    ) -> Result<Reservation, SubscribeError> {
+        Reservation::make(self.0.clone(), request, holding).await
     }
 }
 

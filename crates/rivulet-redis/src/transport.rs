@@ -6,8 +6,8 @@ use futures_util::future::{join_all, try_join_all};
 use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
-    AppendError, Feed, FeedStatus, Interest, Page, PageLimits, Selection, StalePartition, Transport,
-    TransportError,
+    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, LocalLimits, Page,
+    PageLimits, Peers, Permit, Rate, Selection, Share, StalePartition, Transport, TransportError, Wanted,
     transport::{FEED_LEN_MAX, IDEMPOTENCY_AGE},
 };
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
@@ -49,6 +49,7 @@ pub struct RedisTransport {
     states: Arc<[PartitionState]>,
     /// Where connections are made: each is driven by the runtime that made it.
     runtime: Handle,
+    limits: Arc<LocalLimits>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -100,6 +101,7 @@ impl RedisTransport {
             log,
             states,
             runtime: Handle::current(),
+            limits: Arc::default(),
             tasks,
         };
         Ok((Arc::new(transport), receiver))
@@ -210,7 +212,25 @@ impl Transport for RedisTransport {
         self.keys.partitions()
     }
 
-    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
+    async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
+        self.limits.admit(&wanted, Share::WHOLE, 0)?;
+        Ok(LocalLimits::permit(self.limits.clone(), wanted))
+    }
+
+    async fn kick(&self, _target: &KickTarget) -> Result<KickReport, TransportError> {
+        Ok(KickReport::default())
+    }
+
+    fn peers(&self) -> Peers {
+        Peers { nodes: 1, connections: self.limits.connections() as u64 }
+    }
+
+    async fn append(
+        &self,
+        update: Update,
+        key: Option<&IdempotencyKey>,
+        _rates: &[Rate],
+    ) -> Result<Position, AppendError> {
         let content = envelope::encode(&update);
         let hash = key.map(|_| sha1_smol::Sha1::from(&content).digest().to_string());
         let key = key.zip(hash.as_deref());

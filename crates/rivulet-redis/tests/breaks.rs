@@ -72,21 +72,21 @@ async fn a_restart_of_redis_loses_nothing_and_keeps_the_order() {
     one.confirmed(&interest("a")).await.unwrap();
     let mut acknowledged = Vec::new();
     for _ in 0..100 {
-        acknowledged.push(two.append(update("a", "before"), None).await.unwrap());
+        acknowledged.push(two.append(update("a", "before"), None, &[]).await.unwrap());
     }
     server.stop();
     let begun = Instant::now();
-    while two.append(update("a", "away"), None).await.is_ok() {}
+    while two.append(update("a", "away"), None, &[]).await.is_ok() {}
     assert!(begun.elapsed() < Duration::from_secs(5));
     let begun = Instant::now();
-    assert!(two.append(update("a", "away"), None).await.is_err());
+    assert!(two.append(update("a", "away"), None, &[]).await.is_err());
     assert!(begun.elapsed() < Duration::from_secs(1), "known to be away: fails at once");
     eventually("the break is seen", || async { one.feed_status() != FeedStatus::Live }).await;
 
     server.start_again().await;
     while acknowledged.len() < 200 {
         // Appended by whoever comes back first, before the feed of the other does.
-        match two.append(update("a", "after"), None).await {
+        match two.append(update("a", "after"), None, &[]).await {
             Ok(position) => acknowledged.push(position),
             Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
         }
@@ -103,10 +103,10 @@ async fn a_redis_that_lost_its_data_is_noticed_and_positions_go_on_rising() {
     let (node, mut feed) = server.node().await;
     node.retain(&interest("a"));
     node.confirmed(&interest("a")).await.unwrap();
-    let before = node.append(update("a", ""), None).await.unwrap();
+    let before = node.append(update("a", ""), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, before);
     let () = server.command(&["FLUSHALL"]).await;
-    let after = node.append(update("a", ""), None).await.unwrap();
+    let after = node.append(update("a", ""), None, &[]).await.unwrap();
     assert!(after > before);
     assert_eq!(next_loss(&mut feed).await, (after.before(), None));
     assert_eq!(next_update(&mut feed).await, after);
@@ -124,10 +124,10 @@ async fn a_redis_that_stands_behind_what_the_feed_showed_is_pushed_past_it() {
     let now: (u64, u64) = server.command(&["TIME"]).await;
     let ahead = (now.0 + 3600) * 1_000_000;
     let () = server.command(&["SET", "{rivulet:0}clock", &ahead.to_string()]).await;
-    let shown = two.append(update("a", ""), None).await.unwrap();
+    let shown = two.append(update("a", ""), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, shown);
     let () = server.command(&["FLUSHALL"]).await;
-    assert!(one.append(update("a", ""), None).await.unwrap() > shown);
+    assert!(one.append(update("a", ""), None, &[]).await.unwrap() > shown);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,8 +142,8 @@ async fn hubs_in_two_databases_of_one_redis_do_not_meet() {
     }
     for _ in 0..3 {
         let (first, second) = (
-            one.append(update("a", ""), None).await.unwrap(),
-            two.append(update("a", ""), None).await.unwrap(),
+            one.append(update("a", ""), None, &[]).await.unwrap(),
+            two.append(update("a", ""), None, &[]).await.unwrap(),
         );
         assert_eq!(next_update(&mut feed).await, first);
         assert_eq!(next_update(&mut feed_of_two).await, second);
@@ -159,15 +159,15 @@ async fn a_redis_that_hangs_costs_one_deadline_and_comes_back() {
     node.confirmed(&interest("a")).await.unwrap();
     server.hang();
     let begun = Instant::now();
-    assert!(node.append(update("a", "hanging"), None).await.is_err());
+    assert!(node.append(update("a", "hanging"), None, &[]).await.is_err());
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     for _ in 0..100 {
-        assert!(node.append(update("a", "refused at once"), None).await.is_err());
+        assert!(node.append(update("a", "refused at once"), None, &[]).await.is_err());
     }
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
     eventually("the feed is known to be broken", || async { node.feed_status() != FeedStatus::Live }).await;
     server.go_on();
-    eventually("appends work again", || async { node.append(update("a", "again"), None).await.is_ok() })
+    eventually("appends work again", || async { node.append(update("a", "again"), None, &[]).await.is_ok() })
         .await;
     assert!(next_update(&mut feed).await > Position::ZERO);
 }
@@ -183,7 +183,7 @@ async fn a_node_whose_subscription_is_killed_under_load_misses_nothing() {
     let publishing = tokio::spawn(async move {
         let mut positions = Vec::new();
         for n in 0..3000 {
-            positions.push(two.append(update(["a", "b"][n % 2], ""), None).await.unwrap());
+            positions.push(two.append(update(["a", "b"][n % 2], ""), None, &[]).await.unwrap());
         }
         positions
     });
@@ -258,7 +258,7 @@ async fn what_the_index_has_lost_is_told_for_all_topics() {
     let (node, mut feed) = server.node().await;
     node.retain(&interest("a"));
     node.confirmed(&interest("a")).await.unwrap();
-    let last = node.append(update("a", "announced"), None).await.unwrap();
+    let last = node.append(update("a", "announced"), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, last);
     // Appended without being announced, and trimmed from the index; in one step, so that no tick comes in between.
     let script = "local e = redis.call('XRANGE', KEYS[1], '-', '+')[1][2][4]
@@ -282,7 +282,7 @@ async fn what_the_index_has_lost_is_told_for_all_topics() {
     // Whoever looks in the log finds that nothing is lost.
     let page = read(&node, last).await;
     assert_eq!((page.entries.len(), page.gap), (10, None));
-    let next = node.append(update("a", "announced again"), None).await.unwrap();
+    let next = node.append(update("a", "announced again"), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, next);
 }
 
@@ -297,7 +297,7 @@ async fn a_loss_is_told_for_the_topics_that_had_it() {
     let mut pipe = redis::pipe();
     pipe.atomic().cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub");
     // Nothing is read while Redis pauses; then the node finds that the log has discarded what it missed of "a".
-    let lost = node.append(update("a", "lost"), None).await.unwrap();
+    let lost = node.append(update("a", "lost"), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, lost);
     let script = "local e = redis.call('XRANGE', KEYS[1], '-', '+')[1][2][4]
         local now = redis.call('TIME'); local at = now[1] * 1000000 + now[2]
@@ -325,7 +325,7 @@ async fn an_entry_of_another_version_stops_neither_replay_nor_feed() {
     let (node, mut feed) = server.node().await;
     node.retain(&interest("a"));
     node.confirmed(&interest("a")).await.unwrap();
-    let first = node.append(update("a", ""), None).await.unwrap();
+    let first = node.append(update("a", ""), None, &[]).await.unwrap();
     let stream = "{rivulet:0}t:a";
     let foreign = first.next().to_string();
     for (key, field, content) in [(stream, "e", "\u{7f}?"), ("{rivulet:0}index", "t", "a")] {
@@ -343,7 +343,7 @@ async fn an_entry_of_another_version_stops_neither_replay_nor_feed() {
             ])
             .await;
     }
-    let last = node.append(update("a", ""), None).await.unwrap();
+    let last = node.append(update("a", ""), None, &[]).await.unwrap();
     let _: usize = server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
     assert_eq!(next_update(&mut feed).await, first);
     assert_eq!(next_update(&mut feed).await, last);
@@ -361,7 +361,7 @@ async fn a_hole_that_the_feed_has_passed_by_is_told() {
         node.retain(&interest(name));
         node.confirmed(&interest(name)).await.unwrap();
     }
-    let first = node.append(update("a", "1"), None).await.unwrap();
+    let first = node.append(update("a", "1"), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, first);
     // Appended as by the script, but announced to nobody.
     let script = "local e = redis.call('XRANGE', KEYS[1], '-', '+')[1][2][4]
@@ -377,9 +377,9 @@ async fn a_hole_that_the_feed_has_passed_by_is_told() {
     call.extend(keys.iter().chain([&last.as_str()]));
     let hole: String = server.command(&call).await;
     let hole = Position::from_micros(hole.parse().unwrap());
-    let between = node.append(update("b", "between"), None).await.unwrap();
+    let between = node.append(update("b", "between"), None, &[]).await.unwrap();
     assert_eq!(next_update(&mut feed).await, between);
-    let after = node.append(update("a", "3"), None).await.unwrap();
+    let after = node.append(update("a", "3"), None, &[]).await.unwrap();
     let (through, topics) = next_loss(&mut feed).await;
     assert!(through >= hole && through < after, "{hole} {through} {after}");
     assert_eq!(topics.as_deref(), Some(&[Topic::parse("a").unwrap()][..]));

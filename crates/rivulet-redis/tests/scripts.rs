@@ -33,9 +33,9 @@ fn text(value: &redis::Value) -> String {
 async fn an_append_writes_entries_that_are_chained() {
     let server = RedisServer::start().await;
     let (node, _feed) = server.node().await;
-    let first = node.append(update(&["a"], None), None).await.unwrap();
-    let second = node.append(update(&["a", "b", "a"], Some("x")), None).await.unwrap();
-    let third = node.append(update(&["b"], Some("x")), None).await.unwrap();
+    let first = node.append(update(&["a"], None), None, &[]).await.unwrap();
+    let second = node.append(update(&["a", "b", "a"], Some("x")), None, &[]).await.unwrap();
+    let third = node.append(update(&["b"], Some("x")), None, &[]).await.unwrap();
 
     let stream: Entries = server.command(&["XRANGE", "{rivulet:0}t:a", "-", "+"]).await;
     let ids: Vec<_> = stream.iter().map(|(id, _)| id.clone()).collect();
@@ -55,7 +55,7 @@ async fn an_append_writes_entries_that_are_chained() {
 async fn every_key_but_the_clock_expires() {
     let server = RedisServer::start().await;
     let (node, _feed) = server.node().await;
-    node.append(update(&["a", "b"], Some("x")), None).await.unwrap();
+    node.append(update(&["a", "b"], Some("x")), None, &[]).await.unwrap();
     let keys: Vec<String> = server.command(&["KEYS", "*"]).await;
     assert_eq!(keys.len(), 9, "{keys:?}");
     for key in keys {
@@ -69,17 +69,17 @@ async fn every_key_but_the_clock_expires() {
 async fn a_clock_that_stands_ahead_of_the_time_goes_on_by_one() {
     let server = RedisServer::start().await;
     let (node, _feed) = server.node().await;
-    node.append(update(&["a"], None), None).await.unwrap();
+    node.append(update(&["a"], None), None, &[]).await.unwrap();
     let ahead = "4102444800000000";
     let _: String = server.command(&["SET", "{rivulet:0}clock", ahead]).await;
-    let position = node.append(update(&["a"], None), None).await.unwrap();
+    let position = node.append(update(&["a"], None), None, &[]).await.unwrap();
     assert_eq!(position.to_string(), "4102444800000001");
     let _: String = server.command(&["SET", "{rivulet:0}clock", "4102444800000010 4102444800000001"]).await;
-    let position = node.append(update(&["a"], None), None).await.unwrap();
+    let position = node.append(update(&["a"], None), None, &[]).await.unwrap();
     assert_eq!(position.to_string(), "4102444800000011");
     // A Redis that stands behind what this node was told is pushed forward.
     let _: usize = server.command(&["DEL", "{rivulet:0}clock"]).await;
-    let position = node.append(update(&["a"], None), None).await.unwrap();
+    let position = node.append(update(&["a"], None), None, &[]).await.unwrap();
     assert_eq!(position.to_string(), "4102444800000012");
 }
 
@@ -89,7 +89,7 @@ async fn streams_and_index_are_bounded() {
     let config = RedisConfig { count: 10, index_count: 100, ..server.config() };
     let (node, _feed) = RedisTransport::connect(config).await.unwrap();
     for _ in 0..1000 {
-        node.append(update(&["a"], None), None).await.unwrap();
+        node.append(update(&["a"], None), None, &[]).await.unwrap();
     }
     for (key, most) in [("{rivulet:0}t:a", 110), ("{rivulet:0}index", 200)] {
         let len: usize = server.command(&["XLEN", key]).await;
@@ -102,12 +102,12 @@ async fn an_id_that_is_used_again_after_its_update_was_discarded_leads_to_the_ne
     let server = RedisServer::start().await;
     let (node, _feed) = server.node().await;
     let id = EventId::parse("x").unwrap();
-    let first = node.append(update(&["a"], Some("x")), None).await.unwrap();
-    node.append(update(&["b"], Some("x")), None).await.unwrap();
+    let first = node.append(update(&["a"], Some("x")), None, &[]).await.unwrap();
+    node.append(update(&["b"], Some("x")), None, &[]).await.unwrap();
     assert_eq!(node.locate(&id).await.unwrap(), Some((Partition::default(), first)));
     let _: usize = server.command(&["XTRIM", "{rivulet:0}t:a", "MAXLEN", "0"]).await;
     assert_eq!(node.locate(&id).await.unwrap(), None);
-    let third = node.append(update(&["b"], Some("x")), None).await.unwrap();
+    let third = node.append(update(&["b"], Some("x")), None, &[]).await.unwrap();
     assert_eq!(node.locate(&id).await.unwrap(), Some((Partition::default(), third)));
 }
 

@@ -7,8 +7,8 @@ use std::sync::{
 
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update};
 use rivulet_node::{
-    AppendError, Feed, FeedStatus, Interest, MemoryTransport, Page, PageLimits, Retention, Selection,
-    Transport, TransportError,
+    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, MemoryTransport, Page,
+    PageLimits, Peers, Permit, Rate, Retention, Selection, Transport, TransportError, Wanted,
 };
 use tokio::sync::Semaphore;
 
@@ -56,10 +56,27 @@ impl Transport for Gated {
         self.memory.partitions()
     }
 
-    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
+    async fn append(
+        &self,
+        update: Update,
+        key: Option<&IdempotencyKey>,
+        rates: &[Rate],
+    ) -> Result<Position, AppendError> {
         self.check()?;
         self.pass().await;
-        self.memory.append(update, key).await
+        self.memory.append(update, key, rates).await
+    }
+
+    async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
+        self.memory.admit(wanted).await
+    }
+
+    async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {
+        self.memory.kick(target).await
+    }
+
+    fn peers(&self) -> Peers {
+        self.memory.peers()
     }
 
     fn retain(&self, interest: &Interest) {

@@ -22,7 +22,8 @@ pub async fn a_repeat_with_the_same_key_is_not_appended_again(hub: &impl Hub) {
     // With several partitions most of these topics stand in others: the repeat finds them all.
     let update = update(&["a", "b", "c", "d"], "once");
     for member in members.iter().cycle().take(4) {
-        answers.push(member.transport.append(update.clone(), Some(&key("k"))).await.expect("it must work"));
+        answers
+            .push(member.transport.append(update.clone(), Some(&key("k")), &[]).await.expect("it must work"));
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     append(&members[0].transport, &["a"], "last").await;
@@ -44,7 +45,7 @@ pub async fn repeats_that_overlap_are_appended_once(hub: &impl Hub) {
         .map(|n| {
             let transport = members[n % members.len()].transport.clone();
             let key = key(&format!("k{}", n % 2));
-            tokio::spawn(async move { transport.append(update(&["a"], "once"), Some(&key)).await })
+            tokio::spawn(async move { transport.append(update(&["a"], "once"), Some(&key), &[]).await })
         })
         .collect();
     let mut answers = Vec::new();
@@ -61,15 +62,15 @@ pub async fn repeats_that_overlap_are_appended_once(hub: &impl Hub) {
 pub async fn a_key_serves_one_update_only(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let transport = &members.last().expect("a hub has a node").transport;
-    let first = members[0].transport.append(update(&["a"], "one"), Some(&key("k"))).await;
+    let first = members[0].transport.append(update(&["a"], "one"), Some(&key("k")), &[]).await;
     let first = first.expect("it must work");
     let [_, b] = &neighbours(transport, ["a", "b"]);
     let private = rivulet_core::Update { private: true, ..update(&["a"], "one") };
     for other in [update(&["a"], "two"), update(&[b], "one"), private] {
-        let answer = transport.append(other, Some(&key("k"))).await;
+        let answer = transport.append(other, Some(&key("k")), &[]).await;
         assert!(matches!(answer, Err(AppendError::KeyReused)), "{answer:?}");
     }
     assert_eq!(read(transport, &topics(&["a"]), first, 10).await.entries.len(), 0);
-    let other_key = transport.append(update(&["a"], "two"), Some(&key("other"))).await;
+    let other_key = transport.append(update(&["a"], "two"), Some(&key("other")), &[]).await;
     assert!(other_key.expect("it must work") > first);
 }

@@ -76,7 +76,7 @@ pub(super) async fn append(transport: &Arc<dyn Transport>, names: &[&str], data:
 pub(super) async fn append_update(transport: &Arc<dyn Transport>, update: Update) -> Position {
     let appended = async {
         loop {
-            match transport.append(update.clone(), None).await {
+            match transport.append(update.clone(), None, &[]).await {
                 Ok(position) => break position,
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -198,6 +198,7 @@ impl Member {
                         updates.push(appended);
                     }
                 }
+                FeedEvent::Kick(_) => {}
                 FeedEvent::Lost { partition, through, .. } => {
                     panic!("nothing was lost, but the feed says so for {partition} up to {through}")
                 }

@@ -26,7 +26,7 @@ async fn pages(reads_max: usize, updates: usize, data: &'static [u8]) -> (Arc<Pa
             event_type: None,
             retry_ms: None,
         };
-        positions.push(transport.append(update, None).await.unwrap());
+        positions.push(transport.append(update, None, &[]).await.unwrap());
     }
     (Pages::new(transport, Handle::current(), Arc::new(Semaphore::new(reads_max))), positions)
 }

@@ -24,7 +24,7 @@ async fn publish(node: &Node, topic: &str, data: String) -> String {
         event_type: None,
         retry_ms: None,
     };
-    node.publish(update, None).await.unwrap()
+    node.publish(update, None, Vec::new()).await.unwrap()
 }
 
 async fn subscribe(node: &Node, worker: &Worker, topics: &[&str], last: &str) -> DuplexStream {
@@ -35,7 +35,7 @@ async fn subscribe(node: &Node, worker: &Worker, topics: &[&str], last: &str) ->
         expires_in: None,
     };
     let (ours, theirs) = tokio::io::duplex(4096);
-    worker.reserve(request).await.unwrap().open(Box::new(theirs), Bytes::new());
+    worker.reserve(request, None).await.unwrap().open(Box::new(theirs), Bytes::new());
     ours
 }
 

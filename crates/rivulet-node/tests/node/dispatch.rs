@@ -64,7 +64,7 @@ async fn private_updates_reach_only_who_was_granted_one_of_their_topics() {
         let mut stranger = hub.subscribe(exact(&["https://example.com/books/1"]), 4096).await;
         let mut secret = update(&["https://example.com/books/1", "https://example.com/users/7"], "secret");
         secret.private = true;
-        hub.node.publish(secret, None).await.unwrap();
+        hub.node.publish(secret, None, Vec::new()).await.unwrap();
         hub.publish(&["https://example.com/books/1"], "public").await;
         assert_eq!(friend.data().await.as_deref(), Some("secret"));
         assert_eq!(friend.data().await.as_deref(), Some("public"));

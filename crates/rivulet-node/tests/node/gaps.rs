@@ -117,7 +117,7 @@ async fn a_publishers_id_is_known_over_all_partitions_of_a_young_hub() {
         for name in &names {
             let mut update = update(&[name], name);
             update.id = EventId::parse(&format!("id-{name}")).ok();
-            hub.node.publish(update, None).await.unwrap();
+            hub.node.publish(update, None, Vec::new()).await.unwrap();
         }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let wish = hub.resuming(exact(&names), "id-topic-9");
@@ -226,7 +226,8 @@ async fn a_node_that_took_its_feed_too_slowly_says_what_is_lost() {
         let mut client = hub.subscribe(exact(&["a"]), 1 << 16).await;
         let mut other = hub.subscribe(exact(&["b"]), 1 << 16).await;
         let publish = |n: usize| {
-            let appended = rivulet_node::Transport::append(&*transport, update(&["a"], &n.to_string()), None);
+            let appended =
+                rivulet_node::Transport::append(&*transport, update(&["a"], &n.to_string()), None, &[]);
             async { appended.await.unwrap() }
         };
         for n in 0..5000 {

@@ -55,11 +55,11 @@ impl Hub {
     }
 
     pub(crate) async fn publish(&self, topics: &[&str], data: &str) -> String {
-        self.node.publish(update(topics, data), None).await.expect("the memory transport appends")
+        self.node.publish(update(topics, data), None, Vec::new()).await.expect("the memory transport appends")
     }
 
     pub(crate) async fn reserve(&self, request: SubscribeRequest) -> Result<Reservation, SubscribeError> {
-        self.worker.reserve(request).await
+        self.worker.reserve(request, None).await
     }
 
     /// Subscribes with a socket that buffers `buffer` bytes.

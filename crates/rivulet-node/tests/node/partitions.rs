@@ -68,7 +68,7 @@ async fn a_stream_of_one_partition_has_short_ids() {
         assert_eq!(client.event().await.unwrap().id, id);
         let mut own = update(&["t0"], "two");
         own.id = EventId::parse("mine").ok();
-        hub.node.publish(own, None).await.unwrap();
+        hub.node.publish(own, None, Vec::new()).await.unwrap();
         assert_eq!(client.event().await.unwrap().id, "mine");
     })
     .await;

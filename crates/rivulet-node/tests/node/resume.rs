@@ -55,7 +55,7 @@ async fn a_publishers_id_that_was_used_twice_means_the_earliest() {
         for n in 0..4 {
             let mut update = update(&["a"], &n.to_string());
             update.id = Some(EventId::parse("mine").unwrap()).filter(|_| n == 1 || n == 3);
-            hub.node.publish(update, None).await.unwrap();
+            hub.node.publish(update, None, Vec::new()).await.unwrap();
         }
         let mut client = hub.subscribe(hub.resuming(exact(&["a"]), "mine"), 256).await;
         assert_eq!(client.data().await.as_deref(), Some("2"));
@@ -71,7 +71,7 @@ async fn a_replay_is_checked_against_the_current_token() {
         for n in 0..10 {
             let mut update = update(&["a", &format!("user/{}", n % 2)], &n.to_string());
             update.private = true;
-            hub.node.publish(update, None).await.unwrap();
+            hub.node.publish(update, None, Vec::new()).await.unwrap();
         }
         let mut granted = hub.resuming(request(vec![Matcher::All]), "earliest");
         granted.grants = Grants { publish: vec![], subscribe: vec![Matcher::exact("user/1").unwrap()] };

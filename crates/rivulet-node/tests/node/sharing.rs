@@ -95,7 +95,7 @@ async fn where_a_publishers_id_stands_is_asked_once_for_all() {
         for n in 0..20 {
             let mut update = update(&["a"], &n.to_string());
             update.id = Some(EventId::parse("mine").unwrap()).filter(|_| n == 9);
-            hub.node.publish(update, None).await.unwrap();
+            hub.node.publish(update, None, Vec::new()).await.unwrap();
         }
         for (id, first) in [("mine", 10), ("nobody's", 0)] {
             let come_back = |n: usize| {
@@ -120,7 +120,7 @@ async fn where_a_publishers_id_stands_is_asked_once_for_all() {
         // An id that was not known may be now: an answer does not serve for long.
         let mut named = update(&["a"], "20");
         named.id = Some(EventId::parse("nobody's").unwrap());
-        hub.node.publish(named, None).await.unwrap();
+        hub.node.publish(named, None, Vec::new()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(3)).await;
         hub.publish(&["a"], "21").await;
         let mut client = hub.subscribe(hub.resuming(exact(&["a"]), "nobody's"), 1 << 12).await;

@@ -8,8 +8,8 @@ use std::sync::{
 use parking_lot::Mutex;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Topic, Update};
 use rivulet_node::{
-    AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, MemoryTransport, Page, PageLimits,
-    Selection, Transport, TransportError,
+    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, KickReport, KickTarget,
+    MemoryTransport, Page, PageLimits, Peers, Permit, Rate, Selection, Transport, TransportError, Wanted,
 };
 use tokio::sync::mpsc;
 
@@ -53,6 +53,7 @@ impl Tap {
                     FeedEvent::Update(appended) => (appended.partition, appended.position),
                     FeedEvent::Verified(partition, position) => (*partition, *position),
                     FeedEvent::Lost { partition, through, .. } => (*partition, *through),
+                    FeedEvent::Kick(_) => (Partition::default(), Position::MAX),
                 };
                 if position.as_micros() > deaf[partition.index()].load(SeqCst)
                     && feed.send(event).await.is_err()
@@ -93,8 +94,25 @@ impl Transport for Tap {
         self.memory.partitions()
     }
 
-    async fn append(&self, update: Update, key: Option<&IdempotencyKey>) -> Result<Position, AppendError> {
-        self.memory.append(update, key).await
+    async fn append(
+        &self,
+        update: Update,
+        key: Option<&IdempotencyKey>,
+        rates: &[Rate],
+    ) -> Result<Position, AppendError> {
+        self.memory.append(update, key, rates).await
+    }
+
+    async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
+        self.memory.admit(wanted).await
+    }
+
+    async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {
+        self.memory.kick(target).await
+    }
+
+    fn peers(&self) -> Peers {
+        self.memory.peers()
     }
 
     fn retain(&self, interest: &Interest) {
