@@ -1,14 +1,14 @@
 //! A real `rivulet` process on free ports. Dropping it checks that nothing is left behind.
 
 use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     process::{Command, ExitStatus},
     sync::Arc,
 };
 
 use tempfile::TempDir;
 
+pub use crate::program::{binary, built, command, command_of};
 use crate::{
     PATIENCE, Request, Response, Subscriber,
     deadline::eventually_blocking,
@@ -80,7 +80,7 @@ pub struct Hub {
 
 impl Hub {
     /// What every hub of the tests is started with, as environment variables: flags stand above them.
-    pub const DEFAULTS: [(&str, &str); 9] = [
+    pub const DEFAULTS: [(&str, &str); 11] = [
         ("RIVULET_WORKERS", "2"),
         ("RIVULET_ANONYMOUS", "true"),
         ("RIVULET_PUBLISHER_JWT_KEY", tokens::PUBLISHER_KEY),
@@ -91,6 +91,9 @@ impl Hub {
         ),
         ("RIVULET_RESOURCE", tokens::RESOURCE),
         ("RIVULET_HUB_URL", tokens::RESOURCE),
+        // Nobody balances the load of a test: a node that stops need not wait for anybody to notice.
+        ("RIVULET_DRAIN_DELAY", "0s"),
+        ("RIVULET_DRAIN_PERIOD", "0s"),
         ("RIVULET_LOG_LEVEL", "info"),
         ("RUST_BACKTRACE", "1"),
     ];
@@ -101,6 +104,16 @@ impl Hub {
     /// If it ends instead.
     pub async fn start(redis: Option<Arc<RedisServer>>, flags: &[&str]) -> Self {
         let mut hub = Self::launch(redis, &[], flags);
+        hub.ready().await;
+        hub
+    }
+
+    /// Starts a node without Redis that listens on another address than loopback.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub async fn start_on(ip: IpAddr, flags: &[&str]) -> Self {
+        let mut hub = Self::launch_on(ip, None, &[], flags);
         hub.ready().await;
         hub
     }
@@ -191,12 +204,32 @@ impl Hub {
         eventually(format!("{count} connections"), PATIENCE, || async { connected(admin, count) }).await;
     }
 
+    /// Sends a signal, by name: `TERM`, `HUP`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
     /// Sends `SIGTERM` and waits for the end.
     pub fn stop(&mut self) -> ExitStatus {
         self.process.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for the end of a process that was asked to end. Blocks.
+    ///
+    /// # Panics
+    /// If it runs on.
+    pub fn wait(&mut self) -> ExitStatus {
         self.ended = true;
         let status = self.process.wait(PATIENCE);
-        status.unwrap_or_else(|error| panic!("after SIGTERM: {error}\n{}", self.log()))
+        status.unwrap_or_else(|error| panic!("after a signal: {error}\n{}", self.log()))
+    }
+
+    /// How the process ended, if it did.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        let status = self.process.status();
+        self.ended |= status.is_some();
+        status
     }
 
     /// Kills the process, as a crash would.
@@ -217,7 +250,11 @@ impl Hub {
     }
 
     fn launch(redis: Option<Arc<RedisServer>>, without: &[&str], flags: &[&str]) -> Self {
-        let (address, admin) = (port::free(), port::free());
+        Self::launch_on(Ipv4Addr::LOCALHOST.into(), redis, without, flags)
+    }
+
+    fn launch_on(ip: IpAddr, redis: Option<Arc<RedisServer>>, without: &[&str], flags: &[&str]) -> Self {
+        let (address, admin) = (port::free_on(ip), port::free());
         let dir = tempfile::tempdir().expect("a temporary directory");
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let settings = Settings { without: texts(without), flags: texts(flags) };
@@ -320,43 +357,4 @@ impl Settings {
 
 fn spawn(mut command: Command, dir: &TempDir) -> Process {
     Process::start(command.current_dir(dir.path()), &dir.path().join("log"))
-}
-
-/// The program under test without any configuration, not even this process' own.
-pub fn command() -> Command {
-    command_of(&binary())
-}
-
-/// The same with another program in its place.
-pub fn command_of(program: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("RIVULET_") || text.starts_with("MERCURE_") || text == "SERVER_NAME" {
-            command.env_remove(&name);
-        }
-    }
-    command
-}
-
-/// The program under test: `RIVULET_BIN`, or what cargo built beside the tests.
-///
-/// # Panics
-/// If it was not built.
-pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("RIVULET_BIN") {
-        return PathBuf::from(path);
-    }
-    let path = built("rivulet");
-    assert!(path.is_file(), "{} is missing: run `cargo build -p rivulet` first", path.display());
-    path
-}
-
-/// Where cargo puts a program of this name, beside this one.
-pub fn built(name: &str) -> PathBuf {
-    let own = std::env::current_exe().expect("a running program has a path");
-    let directory = own.parent().expect("a file lies in a directory");
-    // A test is target/PROFILE/deps/TEST, a program is target/PROFILE/PROGRAM.
-    let profile = if directory.ends_with("deps") { directory.parent() } else { Some(directory) };
-    profile.expect("target/PROFILE").join(name)
 }

@@ -1,6 +1,6 @@
 //! Free TCP ports.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 
 use rand::RngExt as _;
 
@@ -10,8 +10,13 @@ const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
 /// A loopback address that nobody listens on.
 pub fn free() -> SocketAddr {
+    free_on(Ipv4Addr::LOCALHOST.into())
+}
+
+/// The same of another address of this machine.
+pub fn free_on(ip: IpAddr) -> SocketAddr {
     for _ in 0..1_000 {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, rand::rng().random_range(RANGE)));
+        let address = SocketAddr::from((ip, rand::rng().random_range(RANGE)));
         if TcpListener::bind(address).is_ok() {
             return address;
         }

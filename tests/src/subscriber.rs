@@ -6,7 +6,7 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::{
     sse::{Block, Event, Parser},
-    wire::{Reader, Request, Response},
+    wire::{Reader, Request, Response, Wire},
     within,
 };
 
@@ -40,10 +40,15 @@ impl Subscriber {
 
     /// Sends these bytes and takes the answer for a stream, unless it is a refusal.
     pub async fn try_open_raw(address: SocketAddr, raw: &[u8]) -> Result<Self, Response> {
-        let mut socket = within("connecting", TcpStream::connect(address)).await.expect("the hub listens");
+        let socket = within("connecting", TcpStream::connect(address)).await.expect("the hub listens");
         socket.set_nodelay(true).expect("a socket option");
-        within("sending a request", socket.write_all(raw)).await.expect("the hub reads");
-        let mut reader = Reader::new(socket);
+        Self::try_open_over(socket, raw).await
+    }
+
+    /// The same over a connection that is there already.
+    pub async fn try_open_over(mut wire: impl Wire + 'static, raw: &[u8]) -> Result<Self, Response> {
+        within("sending a request", wire.write_all(raw)).await.expect("the hub reads");
+        let mut reader = Reader::new(wire);
         let head = within("the head of a stream", reader.head()).await;
         if head.status != 200 || head.header("content-type") != Some("text/event-stream") {
             return Err(within("the body of a refusal", reader.body(head, "GET")).await);

@@ -1,10 +1,10 @@
 //! HTTP/1.1 by hand: requests that no client library would send, and answers read to the last byte.
 
-use std::net::SocketAddr;
+use std::{fmt::Debug, net::SocketAddr};
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
 };
 
@@ -12,6 +12,11 @@ use crate::within;
 
 /// The path of the hub.
 pub const HUB_PATH: &str = "/.well-known/mercure";
+
+/// A connection, whatever carries it: TCP, or TLS over it.
+pub trait Wire: AsyncRead + AsyncWrite + Unpin + Send + Debug {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send + Debug> Wire for T {}
 
 /// A request as it will stand on the wire.
 #[derive(Clone, Debug)]
@@ -86,6 +91,11 @@ impl Request {
         exchange(address, &raw, &self.method).await
     }
 
+    /// The same over a connection that is there already.
+    pub async fn send_over(&self, wire: impl Wire + 'static) -> Response {
+        exchange_over(wire, &self.clone().closing().encode(), &self.method).await
+    }
+
     fn closing(self) -> Self {
         self.header("Connection", "close")
     }
@@ -100,10 +110,14 @@ const READ_LEN: usize = 16 * 1024;
 
 /// Sends bytes and reads one answer.
 pub async fn exchange(address: SocketAddr, raw: &[u8], method: &str) -> Response {
-    let mut socket = TcpStream::connect(address).await.expect("the hub listens");
+    let socket = TcpStream::connect(address).await.expect("the hub listens");
+    exchange_over(socket, raw, method).await
+}
+
+async fn exchange_over(mut wire: impl Wire + 'static, raw: &[u8], method: &str) -> Response {
     // A server may answer, and close, before it has read everything.
-    let _ = socket.write_all(raw).await;
-    let mut reader = Reader::new(socket);
+    let _ = wire.write_all(raw).await;
+    let mut reader = Reader::new(wire);
     let head = within("the head of an answer", reader.head()).await;
     within("the body of an answer", reader.body(head, method)).await
 }
@@ -166,13 +180,13 @@ impl Response {
 /// Reads an answer piece by piece.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    pub(crate) socket: TcpStream,
+    pub(crate) socket: Box<dyn Wire>,
     pub(crate) pending: Vec<u8>,
 }
 
 impl Reader {
-    pub(crate) fn new(socket: TcpStream) -> Self {
-        Self { socket, pending: Vec::new() }
+    pub(crate) fn new(socket: impl Wire + 'static) -> Self {
+        Self { socket: Box::new(socket), pending: Vec::new() }
     }
 
     /// Reads more; answers false at the end of input. A reset counts as an end: it follows a close with unread input.

@@ -6,14 +6,15 @@ use crate::{
     exit,
     publish::PublishArgs,
     settings,
-    settings::{Kind, SETTINGS, Setting},
+    settings::{GROUPS, Kind, Setting},
     subscribe::SubscribeArgs,
     token::TokenArgs,
 };
 
 /// The whole command line. Without a command it is `serve`.
 pub(crate) fn command() -> Command {
-    let flags = || SETTINGS.iter().map(flag);
+    let flags =
+        || GROUPS.iter().flat_map(|group| group.settings.iter().map(|setting| flag(setting, group.heading)));
     let after = format!("{}\n\n{}", settings::HELP, exit::HELP);
     Command::new("rivulet")
         .bin_name("rivulet")
@@ -29,9 +30,10 @@ pub(crate) fn command() -> Command {
 }
 
 /// The flag of a setting. Its variable stands in the help; `layers` reads it, since it stands above other layers.
-fn flag(setting: &'static Setting) -> Arg {
+fn flag(setting: &'static Setting, heading: Option<&'static str>) -> Arg {
     let arg = Arg::new(setting.name)
         .long(setting.name)
+        .help_heading(heading)
         .value_name(setting.value)
         .help(setting.help)
         .long_help(format!("{}\n[env: {}]", setting.help, setting.variable()));
@@ -60,7 +62,7 @@ mod tests {
     #[test]
     fn the_help_names_every_setting_with_variable_and_default() {
         let help = command().render_long_help().to_string();
-        for setting in SETTINGS {
+        for setting in settings::settings() {
             assert!(help.contains(&format!("--{}", setting.name)), "{}", setting.name);
             assert!(help.contains(&format!("[env: {}]", setting.variable())), "{}", setting.name);
             if let Some(default) = setting.default {

@@ -1,7 +1,10 @@
 //! The checked configuration of `rivulet serve`. One conversion reads all settings and reports every mistake at once.
 
+mod limits;
+mod listener;
 mod reader;
 mod redis;
+mod stopping;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -18,6 +21,7 @@ use rivulet_redis::RedisConfig;
 use url::Url;
 
 use self::reader::Reader;
+pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping};
 use crate::{
     layers::{Environment, Layers},
     settings,
@@ -50,6 +54,10 @@ pub(crate) struct Config {
     /// `None`: what the limit of open files allows.
     pub(crate) connections_max: Option<usize>,
     pub(crate) send_buffer: usize,
+    /// Before HTTP.
+    pub(crate) listener: Listener,
+    pub(crate) limits: Limits,
+    pub(crate) stopping: Stopping,
     pub(crate) log: LogConfig,
     /// All settings as they may be logged.
     pub(crate) description: String,
@@ -124,6 +132,9 @@ impl Config {
         let batch_limit = reader.value("batch-limit", |text| values::sized(text, 1, 1 << 30));
         let connections_max = reader.value("connections-max", values::connections_max);
         let send_buffer = reader.value("send-buffer", |text| values::sized(text, 4 << 10, 16 << 20));
+        let listener = reader.listener();
+        let limits = reader.limits(body_limit.max(batch_limit));
+        let stopping = reader.stopping();
         let log_format = reader.value("log-format", values::log_format);
         let log_filter = reader.value("log-level", values::log_filter);
         Some(Self {
@@ -146,6 +157,9 @@ impl Config {
             batch_limit: batch_limit?,
             connections_max: connections_max?,
             send_buffer: send_buffer?,
+            listener: listener?,
+            limits: limits?,
+            stopping: stopping?,
             log: LogConfig { format: log_format?, filter: log_filter? },
             description: reader.layers.describe(),
             warnings: reader.layers.warnings.clone(),

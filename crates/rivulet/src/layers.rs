@@ -7,7 +7,7 @@ use clap::{ArgMatches, parser::ValueSource};
 
 use crate::{
     mercure::{self, Deployment},
-    settings::{Exposure, Kind, SETTINGS, Setting, is_on, setting},
+    settings::{Exposure, Kind, Setting, is_on, setting, settings},
 };
 
 /// The environment, as far as it is readable.
@@ -67,7 +67,7 @@ impl Layers {
         if layers.one("dev").is_some_and(|dev| is_on(dev) == Ok(true)) {
             layers.add_development();
         }
-        for setting in SETTINGS {
+        for setting in settings() {
             if let Some(default) = setting.default {
                 layers.add(setting, vec![default.to_owned()], Origin::Default);
             }
@@ -101,7 +101,7 @@ impl Layers {
     }
 
     fn add_flags(&mut self, matches: &ArgMatches) {
-        for setting in SETTINGS {
+        for setting in settings() {
             if matches.value_source(setting.name) == Some(ValueSource::CommandLine)
                 && let Some(values) = matches.get_many::<String>(setting.name)
             {
@@ -111,7 +111,7 @@ impl Layers {
     }
 
     fn add_variables(&mut self, environment: &Environment) {
-        for setting in SETTINGS {
+        for setting in settings() {
             let variable = setting.variable();
             let Some(text) = environment.get(&variable).filter(|text| !text.trim().is_empty()) else {
                 continue;
@@ -179,6 +179,9 @@ impl Layers {
         self.develop("resource", base.to_owned());
         self.develop("anonymous", "true".to_owned());
         self.develop("cors-origin", "*".to_owned());
+        // Whoever develops restarts often, and nobody balances the load.
+        self.develop("drain-delay", "0s".to_owned());
+        self.develop("drain-period", "0s".to_owned());
     }
 
     fn develop(&mut self, name: &str, value: String) {

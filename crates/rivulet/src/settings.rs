@@ -1,6 +1,10 @@
 //! The table of all settings of `rivulet serve`: one row is a flag, a `RIVULET_*` environment variable and a key of
 //! the configuration file at once. What the values mean is checked in `config`.
 
+mod limits;
+mod listener;
+mod stopping;
+
 /// One setting.
 #[derive(Debug)]
 pub(crate) struct Setting {
@@ -58,9 +62,32 @@ impl Setting {
     }
 }
 
+/// Settings that `--help` shows together.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// What stands above them in `--help`; `None`: the usual.
+    pub(crate) heading: Option<&'static str>,
+    /// The settings, in the order of `--help`.
+    pub(crate) settings: &'static [Setting],
+}
+
+/// All settings, in the order of `--help`.
+pub(crate) const GROUPS: &[Group] = &[
+    Group { heading: None, settings: SETTINGS },
+    Group { heading: Some("TLS and proxies"), settings: listener::SETTINGS },
+    Group { heading: Some("Limits of the hub"), settings: limits::HUB },
+    Group { heading: Some("Limits of this node"), settings: limits::NODE },
+    Group { heading: Some("Stopping and rebalancing"), settings: stopping::SETTINGS },
+];
+
+/// All settings, in the order of `--help`.
+pub(crate) fn settings() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.iter().flat_map(|group| group.settings)
+}
+
 /// The row with this name.
 pub(crate) fn setting(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.name == name)
+    settings().find(|setting| setting.name == name)
 }
 
 const fn one(name: &'static str, value: &'static str, help: &'static str) -> Setting {
@@ -92,8 +119,8 @@ impl Setting {
     }
 }
 
-/// All settings, in the order of `--help`.
-pub(crate) const SETTINGS: &[Setting] = &[
+/// The settings without a group of their own.
+const SETTINGS: &[Setting] = &[
     switch(
         "dev",
         "Development mode, not for production: anonymous subscribers, any origin (without credentials), the \
@@ -268,4 +295,5 @@ variables are separated by white space. The MERCURE_* variables of existing depl
                                (--hub-url), resource_identifier (--resource), subscriptions (accepted with a
                                warning: this version has no subscription API). Any other directive is an error
 
-Durations: 250ms, 15s, 10m, 1h30m, 7d, or 0. Sizes: 32768, 64KiB, 1MiB (KB, MB: powers of ten).";
+Durations: 250ms, 15s, 10m, 1h30m, 7d, or 0. Sizes: 32768, 64KiB, 1MiB (KB, MB: powers of ten).
+Rates: 100/s, 6000/m, 10/1m30s, evenly spread; with ,burst=N so many at once after a pause: 100/s,burst=200.";

@@ -86,6 +86,12 @@ pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
     tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| rule)
 }
 
+/// `0` is at once.
+pub(super) fn duration_up_to(text: &str, max: Duration) -> Result<Duration, String> {
+    let duration = quantity::duration(text)?;
+    if duration <= max { Ok(duration) } else { Err(format!("must be at most {} s", max.as_secs())) }
+}
+
 /// `0` is off.
 pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
     const MIN: Duration = Duration::from_secs(1);

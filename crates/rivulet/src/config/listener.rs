@@ -1,0 +1,71 @@
+//! What happens to a connection before HTTP: TLS, and the proxies in front.
+
+use ipnet::IpNet;
+
+use super::reader::Reader;
+use crate::settings;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Whose word about a client's address is believed.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Whether each connection begins with a PROXY header.
+    pub(crate) proxy_protocol: bool,
+}
+
+impl Reader<'_> {
+    pub(super) fn listener(&mut self) -> Option<Listener> {
+        let trusted_proxies = self.trusted_proxies();
+        let proxy_protocol = self.value("proxy-protocol", settings::is_on);
+        if proxy_protocol == Some(true) && !self.is_given("trusted-proxy") {
+            let text = "--proxy-protocol needs --trusted-proxy: from whom the headers are believed";
+            self.mistakes.push(text.to_owned());
+        }
+        Some(Listener { trusted_proxies, proxy_protocol: proxy_protocol? })
+    }
+
+    /// Each network once: of two that overlap, one was meant to be something else.
+    fn trusted_proxies(&mut self) -> Vec<IpNet> {
+        let mut networks: Vec<IpNet> = Vec::new();
+        let layers = self.layers;
+        for text in layers.get("trusted-proxy").map_or(&[][..], |found| &found.values) {
+            match network(text) {
+                Err(rule) => self.wrong("trusted-proxy", text, &rule),
+                Ok(network) => match networks.iter().find(|known| overlap(known, &network)) {
+                    Some(known) if *known == network => {
+                        self.wrong("trusted-proxy", text, "stands there twice")
+                    }
+                    Some(known) => {
+                        self.wrong(
+                            "trusted-proxy",
+                            text,
+                            &format!("overlaps with {known}: one holds the other"),
+                        );
+                    }
+                    None => networks.push(network),
+                },
+            }
+        }
+        networks
+    }
+}
+
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let network =
+        text.parse::<IpNet>().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
+    let network = network.map_err(|_| {
+        "must be an IP address or a network, like 10.0.0.0/8, 192.0.2.7 or fd00::/8".to_owned()
+    })?;
+    let whole = network.trunc();
+    if whole.prefix_len() == 0 {
+        // Then whoever connects could choose the address under which it is limited.
+        return Err("trusts everybody: name the networks of your proxies".to_owned());
+    }
+    if whole == network { Ok(network) } else { Err(format!("has bits behind its prefix: write {whole}")) }
+}

@@ -1,0 +1,52 @@
+//! The settings of limits: those of the hub, which all nodes share, and those of one node beside `--connections-max`.
+
+use super::{Setting, many, one};
+
+pub(super) const HUB: &[Setting] = &[
+    one("limit-connections-total", "COUNT", "Most connections of the hub, on all nodes together"),
+    one(
+        "limit-connections-per-subject",
+        "COUNT",
+        "Most connections of a subject: a token's sub, else the name of its key; who has no token counts by address",
+    ),
+    one("limit-connections-per-ip", "COUNT", "Most connections from an address (IPv6: from a /64)"),
+    one(
+        "limit-connections-per-topic",
+        "COUNT",
+        "Most connections that subscribe to a topic; a pattern is a topic of its own",
+    ),
+    one("limit-subscribes-per-ip", "RATE", "How often an address may subscribe"),
+    one("limit-subscribes-per-subject", "RATE", "How often a subject may subscribe"),
+    one(
+        "limit-publishes-per-subject",
+        "RATE",
+        "How often a subject may publish; each line of a batch counts",
+    ),
+    one("limit-publishes-per-topic", "RATE", "How often a topic may be published to"),
+    many(
+        "limit-closed",
+        "LIMIT",
+        "Limit that lets nobody through while Redis cannot count, by its flag's name without --limit-; else this \
+         node's share of it holds meanwhile",
+    ),
+    one(
+        "limits-claim",
+        "NAME",
+        "Claim in which a token may bring limits of its own, as an object: connections_per_subject, \
+         subscribes_per_subject, publishes_per_subject",
+    )
+    .default("rivulet_limits"),
+    one(
+        "limits-lease",
+        "DURATION",
+        "After this time the places of a node that died are free again (5s to 5m); the same on all nodes",
+    )
+    .default("15s"),
+];
+
+pub(super) const NODE: &[Setting] = &[
+    one("replays-max", "COUNT", "Most streams that may catch up with the log at the same time")
+        .default("10000"),
+    one("bodies-in-flight", "SIZE", "Most bytes of updates that publishers may be sending at the same time")
+        .default("64MiB"),
+];
