@@ -1,5 +1,6 @@
 //! The checked configuration of `rivulet serve`. One conversion reads all settings and reports every mistake at once.
 
+mod admin;
 mod limits;
 mod listener;
 mod reader;
@@ -18,12 +19,14 @@ use rivulet_http::{
     auth::{AllowedOrigins, Authorizer},
 };
 use rivulet_redis::RedisConfig;
+use rustls::ServerConfig;
 use url::Url;
 
 use self::reader::Reader;
 pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping};
 use crate::{
     layers::{Environment, Layers},
+    memory::MemoryMax,
     settings,
 };
 
@@ -36,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) mode: Mode,
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
+    /// `None`: the admin listener speaks plain HTTP.
+    pub(crate) admin_tls: Option<ServerConfig>,
     /// `None`: this node stands alone.
     pub(crate) redis: Option<RedisConfig>,
     pub(crate) workers: NonZeroUsize,
@@ -53,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) batch_limit: usize,
     /// `None`: what the limit of open files allows.
     pub(crate) connections_max: Option<usize>,
+    pub(crate) memory_max: MemoryMax,
     pub(crate) send_buffer: usize,
     /// Before HTTP.
     pub(crate) listener: Listener,
@@ -115,6 +121,7 @@ impl Config {
         let mode = if dev == Some(true) { Mode::Development } else { Mode::Production };
         let listen = reader.value("listen", values::address);
         let admin_listen = reader.value("admin-listen", values::address);
+        let admin_tls = reader.admin_tls();
         let workers = reader.value("workers", values::workers);
         let hub_url = reader.value("hub-url", values::hub_url);
         let authorizer = reader.tokens(mode, hub_url.as_ref());
@@ -131,6 +138,7 @@ impl Config {
         let body_limit = reader.value("body-limit", |text| values::sized(text, 1, 1 << 30));
         let batch_limit = reader.value("batch-limit", |text| values::sized(text, 1, 1 << 30));
         let connections_max = reader.value("connections-max", values::connections_max);
+        let memory_max = reader.value("memory-max", values::memory_max);
         let send_buffer = reader.value("send-buffer", |text| values::sized(text, 4 << 10, 16 << 20));
         let listener = reader.listener();
         let limits = reader.limits(body_limit.max(batch_limit));
@@ -141,6 +149,7 @@ impl Config {
             mode,
             listen: listen?,
             admin_listen: admin_listen?,
+            admin_tls: admin_tls?,
             redis: redis?,
             workers: workers?,
             hub_url: hub_url?,
@@ -156,6 +165,7 @@ impl Config {
             body_limit: body_limit?,
             batch_limit: batch_limit?,
             connections_max: connections_max?,
+            memory_max: memory_max?,
             send_buffer: send_buffer?,
             listener: listener?,
             limits: limits?,

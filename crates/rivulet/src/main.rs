@@ -4,6 +4,7 @@
 //! means), `serve` (how the parts are put together).
 
 mod admin;
+mod cgroup;
 mod cli;
 mod client;
 mod config;
@@ -12,6 +13,7 @@ mod exit;
 mod keys;
 mod layers;
 mod logs;
+mod memory;
 mod mercure;
 mod metrics;
 mod process;

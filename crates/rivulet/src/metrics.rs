@@ -12,8 +12,9 @@ use prometheus_client::{
     registry::Registry,
 };
 use rivulet_node::{CloseReason, FeedStatus, Node, NodeSnapshot};
+use tokio::sync::watch;
 
-use crate::process;
+use crate::{memory::MemoryState, process};
 
 /// The content type of [`Metrics::render`]: Prometheus asks for it and falls back to it.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -25,12 +26,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// The metrics of a node, and of the process that it is.
-    pub(crate) fn new(node: Arc<Node>) -> Self {
+    pub(crate) fn new(node: Arc<Node>, memory: watch::Receiver<MemoryState>) -> Self {
         let mut registry = Registry::default();
         let transport = node.transport_name();
         let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("transport", transport)];
         registry.register("rivulet_build", "The version that runs, and its transport", Info::new(labels));
-        registry.register_collector(Box::new(NodeCollector { node, started_at: SystemTime::now() }));
+        registry.register_collector(Box::new(NodeCollector { node, memory, started_at: SystemTime::now() }));
         Self { registry }
     }
 
@@ -44,6 +45,7 @@ impl Metrics {
 
 struct NodeCollector {
     node: Arc<Node>,
+    memory: watch::Receiver<MemoryState>,
     started_at: SystemTime,
 }
 
@@ -85,6 +87,7 @@ impl Collector for NodeCollector {
 
 impl NodeCollector {
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let memory = *self.memory.borrow();
         let started = self.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let gauges = [
             ("process_start_time_seconds", "When the process started, in Unix time", Some(started.as_secs())),
@@ -92,6 +95,17 @@ impl NodeCollector {
             ("process_open_fds", "Open files", process::open_files()),
             ("process_max_fds", "How many files may be open", process::file_limit()),
             ("rivulet_heap_bytes", "Memory allocated and not freed", process::heap_bytes()),
+            ("rivulet_memory_max_bytes", "What --memory-max allows, 0 without a limit", Some(memory.max)),
+            (
+                "rivulet_memory_used_bytes",
+                "What is measured against it: memory that the system could not take back",
+                Some(memory.used),
+            ),
+            (
+                "rivulet_memory_tight",
+                "1 while this node takes nobody new because memory is tight, else 0",
+                Some(u64::from(memory.tight)),
+            ),
         ];
         for (name, help, value) in gauges {
             if let Some(value) = value {

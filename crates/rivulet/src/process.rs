@@ -19,8 +19,22 @@ pub(crate) fn connections_under(file_limit: u64) -> usize {
 
 /// Bytes of memory that are resident, if the system tells.
 pub(crate) fn resident_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
+/// Bytes that the system could not take back without swapping: resident memory without the pages of files, such as the
+/// program's own. Where the system does not tell, what the allocator holds.
+pub(crate) fn unreclaimable_bytes() -> Option<u64> {
+    status_bytes("RssAnon:").or_else(|| {
+        tikv_jemalloc_ctl::epoch::advance().ok()?;
+        tikv_jemalloc_ctl::stats::resident::read().ok().map(|bytes| bytes as u64)
+    })
+}
+
+/// A row of Linux' `/proc/self/status`.
+fn status_bytes(row: &str) -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(row))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
@@ -50,6 +64,7 @@ mod tests {
     fn the_system_answers() {
         assert!(raise_file_limit().unwrap() >= 256);
         assert!(resident_bytes().unwrap() > 1 << 20);
+        assert!((1 << 20..resident_bytes().unwrap()).contains(&unreclaimable_bytes().unwrap()));
         assert!(heap_bytes().unwrap() > 1 << 10);
         assert!(open_files().unwrap() >= 3);
         assert!(file_limit().unwrap() >= 256);

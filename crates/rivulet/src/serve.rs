@@ -14,7 +14,9 @@ use crate::{
     config::{Config, Mode},
     exit::{Code, Failure},
     layers::Environment,
-    logs, process,
+    logs,
+    memory::{MemoryLimit, MemorySampler},
+    process,
     signals::Signals,
 };
 
@@ -68,6 +70,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     let admin_listener = TcpListener::bind(config.admin_listen)
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
     let connections_max = connections_max(config);
+    let memory = MemorySampler::start(MemoryLimit::resolve(config.memory_max));
     let (transport, feed) = tokio::select! {
         connected = connect(config) => connected?,
         signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),
@@ -76,7 +79,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     config.authorizer.start(&tokio::runtime::Handle::current());
     let mut http = rivulet_http::serve(Arc::clone(&node), http_config(config))
         .map_err(|error| cannot_listen("--listen", config.listen, error))?;
-    let admin = admin::serve(Arc::clone(&node), admin_listener)
+    let admin = admin::serve(Arc::clone(&node), memory.state(), admin_listener, config.admin_tls.clone())
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
     info!(
         address = %http.address(),

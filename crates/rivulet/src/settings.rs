@@ -135,9 +135,17 @@ const SETTINGS: &[Setting] = &[
     one(
         "admin-listen",
         "ADDR",
-        "Address and port of /live, /ready and /metrics; keep it private",
+        "Address and port of /live, /ready, /metrics and /debug; keep it private",
     )
     .default("127.0.0.1:9180"),
+    one("admin-tls-cert-file", "FILE", "PEM file of the admin listener's certificates, for TLS there"),
+    one("admin-tls-key-file", "FILE", "PEM file of their key"),
+    one(
+        "admin-tls-client-ca-file",
+        "FILE",
+        "PEM file of the authorities whose certificates every client of the admin listener must then show. Probes of \
+         Kubernetes have none: let them open the port only (tcpSocket), or run a command that has one (exec)",
+    ),
     one(
         "redis-url",
         "URL",
@@ -266,6 +274,13 @@ const SETTINGS: &[Setting] = &[
         "connections-max",
         "COUNT",
         "Most streams that this node holds; auto = what the limit of open files allows",
+    )
+    .default("auto"),
+    one(
+        "memory-max",
+        "SIZE",
+        "Memory of which this node keeps a tenth free: from 90 % on it takes nobody new, until it is below 80 %. auto = \
+         90 % of what the container may take, if that is limited; 0 = no limit",
     )
     .default("auto"),
     one(

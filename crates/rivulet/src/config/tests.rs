@@ -27,6 +27,8 @@ fn development_mode_needs_nothing() {
     assert_eq!(config.lifetime, Some(Duration::from_secs(600)));
     assert_eq!(config.write_deadline, Duration::from_secs(20));
     assert_eq!(config.body_limit, 1 << 20);
+    assert_eq!(config.memory_max, MemoryMax::Auto);
+    assert!(config.admin_tls.is_none());
     assert_eq!(config.cors, CorsPolicy::AnyWithoutCredentials);
     assert!(config.anonymous);
     let v1 = config.authorizer.v1().unwrap();
@@ -110,10 +112,24 @@ fn every_wrong_value_is_named_with_its_rule() {
     check("--body-limit=1.5MiB", "number of bytes");
     check("--body-limit=2GiB", "bytes");
     check("--connections-max=0", "auto or a whole number");
+    check("--memory-max=half", "must be auto, 0 (no limit) or a number of bytes");
+    check("--memory-max=63MiB", "from 64MiB on");
     check("--send-buffer=1KiB", "bytes");
     check("--log-format=xml", "pretty or json");
     check("--log-level=a=b=c", "must be error, warn");
     check("--config=/nonexistent/rivulet.toml", "cannot be read");
+}
+
+#[test]
+fn memory_is_limited_by_the_container_or_by_a_size_or_not_at_all() {
+    let check = |text: &str, expected: MemoryMax| {
+        let config = read(&[SECRET, &format!("--memory-max={text}")], &[]).unwrap();
+        assert_eq!(config.memory_max, expected, "{text}");
+    };
+    check("auto", MemoryMax::Auto);
+    check("0", MemoryMax::Unlimited);
+    check("64MiB", MemoryMax::Bytes(64 << 20));
+    check("2GB", MemoryMax::Bytes(2_000_000_000));
 }
 
 #[test]

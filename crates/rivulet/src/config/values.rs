@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 use url::Url;
 
 use super::LogFormat;
-use crate::quantity;
+use crate::{memory::MemoryMax, quantity};
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let text = match text.strip_prefix("localhost:") {
@@ -60,6 +60,20 @@ pub(super) fn connections_max(text: &str) -> Result<Option<usize>, &'static str>
 pub(super) fn sized(text: &str, min: usize, max: usize) -> Result<usize, String> {
     let size = quantity::size(text)?;
     if (min..=max).contains(&size) { Ok(size) } else { Err(format!("must be {min} to {max} bytes")) }
+}
+
+/// Less than the program takes by itself would refuse everybody for ever.
+const MEMORY_MIN: usize = 64 << 20;
+
+pub(super) fn memory_max(text: &str) -> Result<MemoryMax, String> {
+    if text == "auto" {
+        return Ok(MemoryMax::Auto);
+    }
+    match quantity::size(text) {
+        Ok(0) => Ok(MemoryMax::Unlimited),
+        Ok(bytes) if bytes >= MEMORY_MIN => Ok(MemoryMax::Bytes(bytes as u64)),
+        _ => Err("must be auto, 0 (no limit) or a number of bytes from 64MiB on, like 512MiB".to_owned()),
+    }
 }
 
 pub(super) fn cookie_name(text: &str) -> Result<String, &'static str> {
