@@ -50,7 +50,7 @@ pub use ending::CloseReason;
 pub use memory::{MemoryTransport, Retention};
 pub use node::Node;
 pub use reservation::Reservation;
-pub use socket::Socket;
+pub use socket::{Socket, Unsent};
 pub use stats::NodeSnapshot;
 pub use subscribe::{Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
