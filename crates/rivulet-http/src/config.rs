@@ -2,11 +2,14 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::{
     auth::{AllowedOrigins, Authorizer},
+    certificates::Certificates,
     cors::CorsPolicy,
+    proxy_header::ProxyProtocol,
 };
 
 /// The hub's URL if none is configured. Only relative topics and patterns, and the reserved namespace, depend on it.
@@ -33,6 +36,17 @@ pub struct HttpConfig {
     pub body_len_max: usize,
     /// The longest body of a batch, in bytes.
     pub batch_len_max: usize,
+    /// The certificate of the listener; its files are watched. `None`: plain TCP.
+    pub tls: Option<Arc<Certificates>>,
+    /// How long a connection may take from accept until its PROXY header has been read and its TLS handshake is done.
+    pub handshake_timeout: Duration,
+    /// How many TLS handshakes a worker has under way at a time; others wait, which their timeout bounds. A handshake
+    /// costs some 20 KB and half a millisecond of CPU, and after a network hiccup all clients want one.
+    pub handshakes_max: usize,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// The networks of the proxies in front, whose word about a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a client may take to send a request's head; then it is answered 408.
     pub head_timeout: Duration,
     /// How long a client may take to send a request's body; then it is answered 408.
@@ -44,7 +58,7 @@ pub struct HttpConfig {
     /// How long [`crate::HttpServerHandle::stop`] waits for requests that are being answered (whole seconds).
     pub shutdown_timeout: Duration,
     /// How many connections per worker may be in a request or between two. Streams do not count: actix has forgotten
-    /// them, and the node counts them itself. At the limit new connections wait in the backlog.
+    /// them, and the node counts them itself. One more is answered 503 at once, or closed if it wants TLS.
     pub requests_max: usize,
     /// `SO_SNDBUF` of each connection, in bytes. The system's default lets a reader that has stopped take megabytes of
     /// the kernel's memory; with 32 KiB it takes 45 KB at most.
@@ -64,6 +78,11 @@ impl HttpConfig {
             hub_url: Url::parse(DEFAULT_HUB_URL).expect("the constant is a URL"),
             body_len_max: 1024 * 1024,
             batch_len_max: 8 * 1024 * 1024,
+            tls: None,
+            handshake_timeout: Duration::from_secs(10),
+            handshakes_max: 256,
+            proxy_protocol: ProxyProtocol::Off,
+            trusted_proxies: Vec::new(),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),

@@ -11,26 +11,37 @@
 pub mod auth;
 
 mod access;
+mod arrival;
 mod batch;
 mod body;
+mod certificates;
 mod config;
 mod cors;
 mod fields;
 mod form;
+mod gate;
 mod handover;
+mod handshakes;
 mod head;
 mod hub;
 mod landing;
 mod listener;
+mod listener_stats;
 mod metadata;
+mod pem;
 mod problem;
+mod proxy_header;
 mod publish;
 mod rarely;
 mod routes;
 mod server;
 mod subscribe;
+mod tls;
 mod wish;
 
+pub use certificates::{CertificateError, CertificateFiles, CertificateWatch, Certificates, Reload};
 pub use config::{DEFAULT_HUB_URL, HttpConfig};
 pub use cors::{CorsPolicy, CorsPolicyError};
+pub use listener_stats::ListenerStats;
+pub use proxy_header::ProxyProtocol;
 pub use server::{HttpServerHandle, serve};

@@ -70,6 +70,7 @@ pub(crate) enum ProblemKind {
     RateExceeded,
     NodeFull,
     NodeClosing,
+    NodeBusy,
     TransportUnavailable,
 }
 
@@ -114,6 +115,7 @@ impl ProblemKind {
             Self::RateExceeded => ("rate-exceeded", "Too many of these in a short time", 429),
             Self::NodeFull => ("node-full", "This node takes no more connections", 503),
             Self::NodeClosing => ("node-closing", "This node is shutting down", 503),
+            Self::NodeBusy => ("node-busy", "This node has too many requests under way", 503),
             Self::TransportUnavailable => ("transport-unavailable", "The hub cannot reach its log", 503),
         }
     }
@@ -182,6 +184,15 @@ impl Problem {
     pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
         Self::new(ProblemKind::MethodNotAllowed, format!("this path serves {allow}"))
             .with(header::ALLOW, allow)
+    }
+
+    /// A worker of this node has as many connections in a request, or between two, as it may have.
+    pub(crate) fn node_busy(requests_max: usize) -> Self {
+        let detail = format!(
+            "each worker of this node answers {requests_max} connections at a time, streams not counted; try again, \
+             another node may have room"
+        );
+        Self::new(ProblemKind::NodeBusy, detail).retry_after(RETRY_ELSEWHERE)
     }
 
     /// The topic is in the hub's own namespace: 403 in dialect 0.x, 400 in 1.0.

@@ -1,22 +1,33 @@
 //! The server: listener, workers and the pipeline that carries a connection from accept to handover.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+};
 
 use actix_http::{HttpService, Protocol, error::DispatchError};
-use actix_server::{GracefulShutdownSignal, Server, ServerHandle};
-use actix_service::{ServiceFactory, apply_fn_factory, map_config};
+use actix_server::{GracefulShutdownSignal, Server, ServerBuilder, ServerHandle};
+use actix_service::{ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service, map_config};
 use actix_web::{
     dev::{AppConfig, Service},
     web,
 };
 use rivulet_node::{Node, Socket, WORKERS_MAX};
 use tokio::{net::TcpStream, task::JoinHandle};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    arrival::{Arrivals, Arrived, Over},
+    certificates::{self, CertificateWatch},
     config::HttpConfig,
+    gate::REFUSALS_MAX,
     handover::{Handover, Slot, drive},
     hub::Hub,
     listener,
+    listener_stats::ListenerStats,
+    proxy_header::ProxyProtocol,
     routes::app,
 };
 
@@ -26,6 +37,8 @@ pub struct HttpServerHandle {
     address: SocketAddr,
     server: ServerHandle,
     running: JoinHandle<io::Result<()>>,
+    stats: Arc<ListenerStats>,
+    _watch: Option<CertificateWatch>,
 }
 
 /// Binds the listener and starts the workers on threads of their own; each enters the node. Must be called in a tokio
@@ -33,41 +46,96 @@ pub struct HttpServerHandle {
 ///
 /// # Errors
 ///
-/// What the system says about the address or a socket option; `InvalidInput` for more than [`WORKERS_MAX`] workers.
+/// What the system says about the address or a socket option; `InvalidInput` for more than [`WORKERS_MAX`] workers, for
+/// a limit of zero, and for a PROXY protocol that nobody is trusted to speak.
 pub fn serve(node: Arc<Node>, config: HttpConfig) -> io::Result<HttpServerHandle> {
-    if config.workers.get() > WORKERS_MAX {
-        let rule = format!("workers is {}, and a node has at most {WORKERS_MAX}", config.workers);
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, rule));
-    }
+    check(&config).map_err(|rule| io::Error::new(io::ErrorKind::InvalidInput, rule))?;
     let listener = listener::listen(config.listen, config.send_buffer_len)?;
     let address = listener.local_addr()?;
-    let config = Arc::new(config);
+    let stats = Arc::new(ListenerStats::default());
+    let watch = config.tls.as_ref().map(|certificates| certificates.watch(certificates::POLL_EVERY));
     let builder = Server::build()
         .workers(config.workers.get())
-        .max_concurrent_connections(config.requests_max)
+        // Never reached: the gate answers those whom actix would leave in the backlog.
+        .max_concurrent_connections(config.requests_max.saturating_add(REFUSALS_MAX).saturating_mul(2))
         .shutdown_timeout(config.shutdown_timeout.as_secs())
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let server = builder
-        .listen("hub", listener, move || {
-            let hub = Hub::enter(node.clone(), config.clone());
-            over_tcp(hub, stopping.clone())
-        })?
-        .run();
+    let pipeline = Pipeline { node, config: Arc::new(config), stats: stats.clone(), stopping };
+    let server = pipeline.listen(builder, listener)?.run();
     let handle = server.handle();
     let running = tokio::spawn(server);
-    Ok(HttpServerHandle { address, server: handle, running })
+    Ok(HttpServerHandle { address, server: handle, running, stats, _watch: watch })
 }
 
-/// What a connection over plain TCP passes through. TLS is the same with another stream in the slot.
-fn over_tcp(
-    hub: Hub,
+/// What would make a server that serves nobody; the rule that it breaks.
+fn check(config: &HttpConfig) -> Result<(), String> {
+    if config.workers.get() > WORKERS_MAX {
+        return Err(format!("workers is {}, and a node has at most {WORKERS_MAX}", config.workers));
+    }
+    for (name, limit) in [("requests_max", config.requests_max), ("handshakes_max", config.handshakes_max)] {
+        if limit == 0 {
+            return Err(format!("{name} is 0, and must be at least 1"));
+        }
+    }
+    if config.proxy_protocol == ProxyProtocol::Required && config.trusted_proxies.is_empty() {
+        return Err("proxy_protocol is required, and trusted_proxies names nobody who may speak it".into());
+    }
+    Ok(())
+}
+
+/// What every worker makes its pipeline of.
+#[derive(Clone)]
+struct Pipeline {
+    node: Arc<Node>,
+    config: Arc<HttpConfig>,
+    stats: Arc<ListenerStats>,
     stopping: GracefulShutdownSignal,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    apply_fn_factory(face(hub, stopping), |tcp: TcpStream, http: &_| {
-        let peer = tcp.peer_addr().ok();
-        carry(tcp, peer, http)
-    })
+}
+
+impl Pipeline {
+    fn listen(self, builder: ServerBuilder, listener: TcpListener) -> io::Result<ServerBuilder> {
+        match &self.config.tls {
+            Some(certificates) => {
+                let acceptor = TlsAcceptor::from(Arc::new(certificates.server_config()?));
+                builder.listen("hub", listener, move || self.over_tls(acceptor.clone()))
+            }
+            None => builder.listen("hub", listener, move || self.over_tcp()),
+        }
+    }
+
+    /// What a connection over plain TCP passes through.
+    fn over_tcp(
+        &self,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Over, InitError = ()> + use<>
+    {
+        let arrivals = self.arrivals();
+        fn_service(move |tcp: TcpStream| arrivals.clone().plain(tcp)).and_then(self.face())
+    }
+
+    /// What a connection over TLS passes through.
+    fn over_tls(
+        &self,
+        acceptor: TlsAcceptor,
+    ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Over, InitError = ()> + use<>
+    {
+        let arrivals = self.arrivals();
+        fn_service(move |tcp: TcpStream| arrivals.clone().tls(tcp, acceptor.clone())).and_then(self.face())
+    }
+
+    fn arrivals(&self) -> Rc<Arrivals> {
+        Rc::new(Arrivals::new(self.config.clone(), self.stats.clone(), self.stopping.clone()))
+    }
+
+    /// HTTP, until a connection is over or handed over.
+    fn face<S: Socket + 'static>(
+        &self,
+    ) -> impl ServiceFactory<Arrived<S>, Config = (), Response = (), Error = Over, InitError = ()> + use<S>
+    {
+        let hub = Hub::enter(self.node.clone(), self.config.clone());
+        let http = face(hub, self.stopping.clone());
+        apply_fn_factory(http, |arrived: Arrived<S>, http: &_| carry(arrived, http)).map_err(|_| Over)
+    }
 }
 
 /// The stream that actix sees, its protocol and the peer's address.
@@ -96,25 +164,30 @@ fn face<S: Socket + 'static>(
         .finish(map_config(app(web::Data::new(hub)), |()| AppConfig::default()))
 }
 
-/// Runs actix's side of one connection.
-fn carry<S, H>(
-    socket: S,
-    peer: Option<SocketAddr>,
-    http: &H,
-) -> impl Future<Output = Result<(), DispatchError>> + use<S, H>
+/// Runs actix's side of one connection, which counts as open until then.
+fn carry<S, H>(arrived: Arrived<S>, http: &H) -> impl Future<Output = Result<(), DispatchError>> + use<S, H>
 where
     S: Socket,
     H: Service<Connection<S>, Response = (), Error = DispatchError>,
 {
+    let Arrived { socket, peer, passage } = arrived;
     let slot = Slot::new(socket);
     let dispatcher = http.call((Handover::new(Rc::clone(&slot)), Protocol::Http1, peer));
-    drive(slot, dispatcher)
+    async move {
+        let _passage = passage;
+        drive(slot, dispatcher).await
+    }
 }
 
 impl HttpServerHandle {
     /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What happened to connections before HTTP.
+    pub fn listener_stats(&self) -> &Arc<ListenerStats> {
+        &self.stats
     }
 
     /// Stops accepting and waits for the requests that are being answered, at most for the configured time. Streams are

@@ -57,7 +57,7 @@ pub use limits::{
 pub use memory::{MemoryTransport, Retention};
 pub use node::Node;
 pub use reservation::Reservation;
-pub use socket::Socket;
+pub use socket::{Socket, Unsent};
 pub use stats::NodeSnapshot;
 pub use subscribe::{Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{

@@ -49,6 +49,7 @@ impl Reservation {
                 socket: None,
                 waker: SeatWaker::waker(seats.seats.vacant_key(), &worker.ready),
                 partial: Bytes::new(),
+                unsent: false,
                 cursor: Cursor::default(),
                 reach: Reach::One(Partition::default()),
                 memberships: SmallVec::new(),

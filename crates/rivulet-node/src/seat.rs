@@ -25,7 +25,7 @@ use crate::{
     delivery::Delivery,
     places::Place,
     replay::Replay,
-    socket::Socket,
+    socket::{Socket, Unsent},
     wheel::Tick,
 };
 
@@ -57,6 +57,9 @@ pub(crate) struct Seat {
     pub(crate) waker: Waker,
     /// What is left of bytes whose writing has begun.
     pub(crate) partial: Bytes,
+    /// Whether the socket holds bytes that it has taken and the kernel has not (TLS). They count as written, but until
+    /// they are gone the seat is not level and nothing more is given to the socket.
+    pub(crate) unsent: bool,
     /// Everything up to here has been written, or is in `partial`.
     pub(crate) cursor: Cursor,
     pub(crate) reach: Reach,
@@ -114,6 +117,13 @@ impl Seat {
 
     /// Writes what is left of earlier bytes and then the batch, and moves the cursor.
     pub(crate) fn write(&mut self, batch: &Batch<'_>, written: &mut Written) -> Wrote {
+        if self.unsent {
+            match self.send_unsent() {
+                Ok(Unsent::Nothing) => {}
+                Ok(Unsent::Less | Unsent::Same) => return Wrote::Blocked,
+                Err(_) => return Wrote::Gone,
+            }
+        }
         let mut slices: SmallVec<[IoSlice<'_>; WRITE_FRAMES_MAX + 1]> = SmallVec::new();
         if !self.partial.is_empty() {
             slices.push(IoSlice::new(&self.partial));
@@ -136,9 +146,26 @@ impl Seat {
             Poll::Ready(Ok(0) | Err(_)) => Wrote::Gone,
             Poll::Ready(Ok(n)) => {
                 written.bytes += n as u64;
-                self.advance(batch, n, written)
+                match (self.send_unsent(), self.advance(batch, n, written)) {
+                    (Err(_), _) => Wrote::Gone,
+                    // It comes back, finds that the socket still holds something, and waits.
+                    (Ok(_), Wrote::All) if self.unsent => Wrote::Part,
+                    (Ok(_), wrote) => wrote,
+                }
             }
         }
+    }
+
+    /// Has the socket send what it still holds, and notes whether there is a rest.
+    fn send_unsent(&mut self) -> io::Result<Unsent> {
+        let Some(socket) = self.socket.as_mut() else { return Ok(Unsent::Nothing) };
+        let unsent = socket.send_unsent(&mut Context::from_waker(&self.waker))?;
+        self.unsent = unsent != Unsent::Nothing;
+        if unsent == Unsent::Less {
+            // The write deadline is for those who take nothing.
+            self.blocked_since = None;
+        }
+        Ok(unsent)
     }
 
     /// Accounts for `n` written bytes.

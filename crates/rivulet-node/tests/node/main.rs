@@ -9,3 +9,4 @@ mod partitions;
 mod resume;
 mod sharing;
 mod tap;
+mod unsent;

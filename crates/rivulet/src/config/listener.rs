@@ -1,6 +1,9 @@
 //! What happens to a connection before HTTP: TLS, and the proxies in front.
 
+use std::sync::Arc;
+
 use ipnet::IpNet;
+use rivulet_http::{CertificateFiles, Certificates, ProxyProtocol};
 
 use super::reader::Reader;
 use crate::settings;
@@ -8,21 +11,40 @@ use crate::settings;
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Listener {
+    /// `None`: plain HTTP.
+    pub(crate) tls: Option<Arc<Certificates>>,
     /// Whose word about a client's address is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// Whether each connection begins with a PROXY header.
-    pub(crate) proxy_protocol: bool,
+    pub(crate) proxy_protocol: ProxyProtocol,
 }
 
 impl Reader<'_> {
     pub(super) fn listener(&mut self) -> Option<Listener> {
+        let tls = self.certificates("tls-cert-file", "tls-key-file");
         let trusted_proxies = self.trusted_proxies();
         let proxy_protocol = self.value("proxy-protocol", settings::is_on);
         if proxy_protocol == Some(true) && !self.is_given("trusted-proxy") {
             let text = "--proxy-protocol needs --trusted-proxy: from whom the headers are believed";
             self.mistakes.push(text.to_owned());
         }
-        Some(Listener { trusted_proxies, proxy_protocol: proxy_protocol? })
+        let proxy_protocol = if proxy_protocol? { ProxyProtocol::Required } else { ProxyProtocol::Off };
+        Some(Listener { tls: tls?, trusted_proxies, proxy_protocol })
+    }
+
+    /// The certificate that two settings name with its key. `Some(None)`: there is none. `None`: there is a mistake.
+    pub(super) fn certificates(&mut self, chain: &str, key: &str) -> Option<Option<Arc<Certificates>>> {
+        let files = match [chain, key].map(|name| self.layers.one(name)) {
+            [None, None] => return Some(None),
+            [Some(chain), Some(key)] => CertificateFiles { chain: chain.into(), key: key.into() },
+            [given, _] => {
+                let [given, missing] = if given.is_some() { [chain, key] } else { [key, chain] };
+                self.mistakes.push(format!("--{given} needs --{missing}, which is not given"));
+                return None;
+            }
+        };
+        let mistake = |error| self.mistakes.push(format!("--{chain}, --{key}: {error}"));
+        Certificates::load(files).map_err(mistake).ok().map(Some)
     }
 
     /// Each network once: of two that overlap, one was meant to be something else.
