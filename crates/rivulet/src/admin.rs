@@ -5,9 +5,12 @@
 
 mod answer;
 mod endpoint;
+mod inspection;
+mod kick;
 mod probes;
 mod profiles;
 mod scrape;
+mod target;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tls;
@@ -30,6 +33,8 @@ use crate::{memory::MemoryState, metrics::Metrics};
 const CONNECTIONS_MAX: usize = 256;
 /// How long a client may take for its handshake, and for its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A subject and a topic of the greatest length, with what JSON adds.
+const BODY_LEN_MAX: usize = 64 << 10;
 /// Profiles that are worked on: one of each kind.
 const BLOCKING_THREADS_MAX: usize = 2;
 
@@ -79,7 +84,14 @@ pub(crate) fn serve(
 }
 
 fn routes(config: &mut web::ServiceConfig) {
-    let groups = [probes::endpoints(), scrape::endpoints(), profiles::endpoints()];
+    config.app_data(web::PayloadConfig::new(BODY_LEN_MAX));
+    let groups = [
+        probes::endpoints(),
+        scrape::endpoints(),
+        inspection::endpoints(),
+        kick::endpoints(),
+        profiles::endpoints(),
+    ];
     endpoint::serve(config, groups.into_iter().flatten().collect());
 }
 

@@ -8,6 +8,7 @@ mod cgroup;
 mod cli;
 mod client;
 mod config;
+mod drain;
 mod event_stream;
 mod exit;
 mod keys;

@@ -33,6 +33,11 @@ pub(super) enum ProblemKind {
     MethodNotAllowed,
     ParameterUnknown,
     ParameterInvalid,
+    ParameterMissing,
+    BodyInvalid,
+    BodyTooLong,
+    MediaTypeUnsupported,
+    TransportUnavailable,
     ProfileRunning,
     ProfileOff,
     ProfileFailed,
@@ -51,6 +56,19 @@ impl ProblemKind {
             }
             Self::ParameterInvalid => {
                 ("parameter-invalid", "A parameter is not valid", StatusCode::BAD_REQUEST)
+            }
+            Self::ParameterMissing => {
+                ("parameter-missing", "A parameter is missing", StatusCode::BAD_REQUEST)
+            }
+            Self::BodyInvalid => ("body-invalid", "The body cannot be read", StatusCode::BAD_REQUEST),
+            Self::BodyTooLong => ("body-too-long", "The body is too long", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::MediaTypeUnsupported => (
+                "media-type-unsupported",
+                "The body's Content-Type is not supported",
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ),
+            Self::TransportUnavailable => {
+                ("transport-unavailable", "The nodes cannot be reached", StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::ProfileRunning => {
                 ("profile-running", "A profile is being made", StatusCode::SERVICE_UNAVAILABLE)

@@ -1,6 +1,6 @@
 //! A path of the admin listener: what answers there, what does not, and the line that `/` has for it.
 
-use actix_web::{Handler, HttpRequest, Resource, Responder, guard, web};
+use actix_web::{Handler, HttpRequest, Resource, Responder, Route, guard, web};
 
 use super::answer::{Problem, ProblemKind};
 
@@ -20,11 +20,25 @@ impl Endpoint {
         F::Output: Responder + 'static,
     {
         let read = guard::Any(guard::Get()).or(guard::Head());
-        let resource = web::resource(path)
-            .route(web::route().guard(read).to(handler))
-            .default_service(web::to(|| async { Err::<&str, _>(Problem::method_not_allowed("GET, HEAD")) }));
-        Self { path, about, resource }
+        let resource = web::resource(path).route(web::route().guard(read).to(handler));
+        Self { path, about, resource: resource.default_service(refusal("GET, HEAD")) }
     }
+
+    /// A path that is posted to.
+    pub(super) fn write<F, Args>(path: &'static str, about: &'static str, handler: F) -> Self
+    where
+        F: Handler<Args>,
+        Args: actix_web::FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let resource = web::resource(path).route(web::post().to(handler));
+        Self { path, about, resource: resource.default_service(refusal("POST")) }
+    }
+}
+
+/// Answers methods that a path does not have.
+fn refusal(allow: &'static str) -> Route {
+    web::to(move || async move { Err::<&str, _>(Problem::method_not_allowed(allow)) })
 }
 
 /// Serves these paths, `/` with a line for each of them, and a refusal everywhere else.

@@ -1,0 +1,107 @@
+//! `/kick`: ends connections, on all nodes of the hub.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, HeaderValue},
+    },
+    web::{self, Bytes},
+};
+use rivulet_node::{KickReport, KickTarget};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::{info, warn};
+
+use super::{
+    State, answer,
+    answer::{Problem, ProblemKind},
+    endpoint::{Endpoint, parameters},
+    target::{MEMBERS, Target},
+};
+
+/// When to ask again while the transport is away: a failover takes some seconds.
+const RETRY_TRANSPORT: Duration = Duration::from_secs(5);
+
+/// The path of this file.
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![Endpoint::write(
+        "/kick",
+        "ends connections on all nodes: {\"subject\", \"ip\", \"topic\", \"subscriber\": …}",
+        kick,
+    )]
+}
+
+/// What became of it.
+#[derive(Serialize)]
+struct Kicked {
+    ended: usize,
+    nodes: usize,
+    nodes_unanswered: usize,
+}
+
+async fn kick(
+    request: HttpRequest,
+    body: Result<Bytes, actix_web::Error>,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let [] = parameters(&request, [])?;
+    check_media_type(request.headers().get(CONTENT_TYPE))?;
+    let target = target(&body.map_err(|error| unread(&error))?)?;
+    let shown = format!("{target:?}");
+    match state.node.kick(target).await {
+        Ok(KickReport { ended, nodes, nodes_unanswered }) => {
+            info!(target = shown, ended, nodes, nodes_unanswered, "A kick was asked for");
+            Ok(answer::json(StatusCode::OK, &Kicked { ended, nodes, nodes_unanswered }))
+        }
+        Err(error) => {
+            warn!(target = shown, %error, "A kick could not be told to the nodes");
+            let detail = "some connections may have been ended, and others not; try again";
+            Err(Problem::new(ProblemKind::TransportUnavailable, detail).retry_after(RETRY_TRANSPORT))
+        }
+    }
+}
+
+/// A page of any site can have a browser post text to an address of its user's network, but not JSON: for that the browser
+/// would ask first.
+fn check_media_type(header: Option<&HeaderValue>) -> Result<(), Problem> {
+    let media_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = format!("the Content-Type is {media_type:?}, and must be application/json");
+    Err(Problem::new(ProblemKind::MediaTypeUnsupported, detail))
+}
+
+fn unread(error: &actix_web::Error) -> Problem {
+    match error.as_response_error().status_code() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let detail = format!("the body must have at most {} bytes", super::BODY_LEN_MAX);
+            Problem::new(ProblemKind::BodyTooLong, detail)
+        }
+        _ => Problem::new(ProblemKind::BodyInvalid, "the body did not arrive completely"),
+    }
+}
+
+fn target(body: &[u8]) -> Result<KickTarget, Problem> {
+    let members: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
+        Problem::new(ProblemKind::BodyInvalid, format!("the body must be a JSON object: {error}"))
+    })?;
+    let mut target = Target::default();
+    for (name, value) in &members {
+        let Some(text) = value.as_str() else {
+            let detail = format!("{name} is {value}, and must be a text");
+            return Err(Problem::new(ProblemKind::ParameterInvalid, detail).at(name));
+        };
+        target.set(name, text)?;
+    }
+    let target = target.finish();
+    if target.is_empty() {
+        let detail = format!("nobody is named, and everybody is not meant: say {}", MEMBERS.join(" or "));
+        return Err(Problem::new(ProblemKind::ParameterMissing, detail));
+    }
+    Ok(target)
+}
