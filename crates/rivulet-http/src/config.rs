@@ -2,11 +2,13 @@
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use url::Url;
 
 use crate::{
     auth::{AllowedOrigins, Authorizer},
     cors::CorsPolicy,
+    stats::HttpStats,
 };
 
 /// The hub's URL if none is configured. Only relative topics and patterns, and the reserved namespace, depend on it.
@@ -23,6 +25,8 @@ pub struct HttpConfig {
     pub authorizer: Arc<Authorizer>,
     /// Whether subscribers without a token are served (public updates only).
     pub anonymous: bool,
+    /// The networks of the proxies whose `Forwarded` and `X-Forwarded-For` are believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// The pages that may read answers.
     pub cors: CorsPolicy,
     /// The pages that may publish with their visitors' cookies.
@@ -33,6 +37,9 @@ pub struct HttpConfig {
     pub body_len_max: usize,
     /// The longest body of a batch, in bytes.
     pub batch_len_max: usize,
+    /// How many bytes of memory all bodies under way may hold together; at least [`HttpConfig::batch_len_max`]. Beyond it
+    /// publishers are refused for a moment.
+    pub bodies_in_flight_max: usize,
     /// How long a client may take to send a request's head; then it is answered 408.
     pub head_timeout: Duration,
     /// How long a client may take to send a request's body; then it is answered 408.
@@ -49,6 +56,8 @@ pub struct HttpConfig {
     /// `SO_SNDBUF` of each connection, in bytes. The system's default lets a reader that has stopped take megabytes of
     /// the kernel's memory; with 32 KiB it takes 45 KB at most.
     pub send_buffer_len: usize,
+    /// What is counted: to be read by whoever shows metrics.
+    pub stats: Arc<HttpStats>,
 }
 
 impl HttpConfig {
@@ -59,11 +68,13 @@ impl HttpConfig {
             workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             authorizer,
             anonymous: false,
+            trusted_proxies: Vec::new(),
             cors: CorsPolicy::default(),
             publish_origins: AllowedOrigins::default(),
             hub_url: Url::parse(DEFAULT_HUB_URL).expect("the constant is a URL"),
             body_len_max: 1024 * 1024,
             batch_len_max: 8 * 1024 * 1024,
+            bodies_in_flight_max: 64 * 1024 * 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),
@@ -71,6 +82,7 @@ impl HttpConfig {
             shutdown_timeout: Duration::from_secs(10),
             requests_max: 25_600,
             send_buffer_len: 32 * 1024,
+            stats: Arc::default(),
         }
     }
 }

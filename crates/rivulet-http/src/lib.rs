@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  POST ── access ── fields ── publication ──▶ node.publish
-//!  GET  ── wish ── access ── worker.reserve ── head ──▶ the socket leaves actix (handover) and becomes a seat
+//!  GET  ── wish ── access ── node.admit ── worker.reserve ── head ──▶ the socket leaves actix (handover) and becomes a seat
 //! ```
 //!
 //! It owns parameters, tokens, origins, refusals and the listener. It does not know Redis, and once a subscriber's
@@ -12,7 +12,9 @@ pub mod auth;
 
 mod access;
 mod batch;
+mod bodies;
 mod body;
+mod client_address;
 mod config;
 mod cors;
 mod fields;
@@ -21,16 +23,21 @@ mod handover;
 mod head;
 mod hub;
 mod landing;
+mod limit_problem;
 mod listener;
 mod metadata;
 mod problem;
+mod problem_kind;
 mod publish;
 mod rarely;
+mod retry;
 mod routes;
 mod server;
+mod stats;
 mod subscribe;
 mod wish;
 
 pub use config::{DEFAULT_HUB_URL, HttpConfig};
 pub use cors::{CorsPolicy, CorsPolicyError};
 pub use server::{HttpServerHandle, serve};
+pub use stats::{HttpSnapshot, HttpStats};
