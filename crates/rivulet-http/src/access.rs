@@ -3,18 +3,21 @@
 use std::time::SystemTime;
 
 use actix_web::{HttpRequest, http::header};
+use rivulet_node::Client;
 
 use crate::{
     auth::{AuthError, Check, CredentialParts, CredentialSource, Dialect, Purpose, Verified, check_origin},
+    client_address::client_address,
     form::Form,
     hub::Hub,
     problem::Problem,
 };
 
-/// What a verified token says, and where it stood.
+/// What a verified token says, where it stood, and whose limits count.
 pub(crate) struct Access {
     pub(crate) verified: Verified,
     pub(crate) source: CredentialSource,
+    pub(crate) client: Client,
 }
 
 /// Finds and verifies the request's token; `None` if it has none. `query` is the parsed query string of the URL, and
@@ -39,7 +42,13 @@ pub(crate) async fn find(
         return Ok(None);
     };
     let verified = authorizer.verify(&credential, purpose, SystemTime::now()).await.map_err(refused)?;
-    Ok(Some(Access { verified, source: credential.source() }))
+    let client = Client { subject: verified.bearer.clone(), ip: client_address(hub, request) };
+    Ok(Some(Access { verified, source: credential.source(), client }))
+}
+
+/// Who asks without a token.
+pub(crate) fn anonymous(hub: &Hub, request: &HttpRequest) -> Client {
+    Client::anonymous(client_address(hub, request))
 }
 
 /// Refuses a publication that a cookie authorizes and that no allowed page sent.

@@ -3,18 +3,23 @@
 //! `{"error": …}` with a problem. Blank lines are skipped on both sides.
 //!
 //! Updates are published one after the other, so that their order is that of the lines. Once the transport fails, the
-//! lines after are refused without a try: each would wait, and one that got through would overtake.
+//! lines after are refused without a try: each would wait, and one that got through would overtake. A line that a rate
+//! refuses is no such failure: lines after it are tried, since theirs may be other topics.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use rivulet_node::AppendError;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 use crate::{
     access::Access,
-    body,
+    body::{self, Body},
     fields::Fields,
     hub::Hub,
-    problem::{Document, Problem, ProblemKind},
+    problem::{Document, Problem},
+    problem_kind::ProblemKind,
+    publish,
+    retry::RETRY_ELSEWHERE,
 };
 
 /// The most updates of one batch: together they must not keep a connection busy for longer than a second or two.
@@ -74,20 +79,22 @@ pub(crate) async fn publish(
     payload: web::Payload,
     access: Access,
 ) -> Result<HttpResponse, Problem> {
-    let body = body::read(request, payload, hub.config.batch_len_max, hub.config.body_timeout).await?;
-    let lines = lines(&body).count();
+    let Body { bytes, memory } = body::read(&hub, request, payload, hub.config.batch_len_max).await?;
+    let lines = lines(&bytes).count();
     if lines > LINES_MAX {
         let detail =
             format!("a batch has at most {LINES_MAX} lines, this one has {lines}; nothing was published");
         return Err(Problem::new(ProblemKind::LinesTooMany, detail));
     }
     // A task of its own, which goes on if the publisher hangs up; it ends by itself, since every line does.
-    let publication = actix_rt::spawn(async move { publish_lines(&hub, &body, &access).await });
+    let publication = actix_rt::spawn(async move {
+        let answers = publish_lines(&hub, &bytes, &access).await;
+        drop(memory);
+        answers
+    });
     let answers = publication.await.map_err(|_| {
-        Problem::new(
-            ProblemKind::NodeClosing,
-            "the batch was interrupted; some of its updates may be published",
-        )
+        let detail = "the batch was interrupted; some of its updates may be published";
+        Problem::new(ProblemKind::NodeClosing, detail).retry_after(RETRY_ELSEWHERE)
     })?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/x-ndjson")).body(answers))
 }
@@ -103,17 +110,26 @@ async fn publish_lines(hub: &Hub, body: &[u8], access: &Access) -> Vec<u8> {
         let published = match &broken {
             Some(problem) => Err(problem.clone()),
             None => match update_of(line, hub, access) {
-                Ok(update) => hub.node.publish(update, None, Vec::new()).await.map_err(|error| {
-                    let problem = Problem::from(error);
-                    broken = Some(problem.clone());
-                    problem
-                }),
+                Ok(update) => {
+                    let rates = publish::rates(hub, access, &update);
+                    hub.node.publish(update, None, rates).await.map_err(|error| {
+                        let is_broken = matches!(error, AppendError::Transport(_));
+                        let problem = Problem::from(error);
+                        if is_broken {
+                            broken = Some(problem.clone());
+                        }
+                        problem
+                    })
+                }
                 Err(problem) => Err(problem),
             },
         };
         let answer = match &published {
             Ok(id) => Answer::Id(id),
-            Err(problem) => Answer::Error(problem.document()),
+            Err(problem) => {
+                hub.config.stats.count_refused(problem);
+                Answer::Error(problem.document())
+            }
         };
         serde_json::to_writer(&mut answers, &answer).expect("strings and numbers are written to memory");
         answers.push(b'\n');

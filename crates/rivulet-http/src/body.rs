@@ -1,11 +1,26 @@
-//! Reading a request's body within bounds of size and time.
-
-use std::time::Duration;
+//! Reading a request's body within bounds of size, memory and time.
 
 use actix_web::{HttpRequest, http::header, web};
 use futures_util::StreamExt;
+use rivulet_node::SubscribeError;
 
-use crate::problem::{Problem, ProblemKind};
+use crate::{
+    bodies::{BodiesBusy, BodyMemory},
+    hub::Hub,
+    limit_problem,
+    problem::Problem,
+    problem_kind::ProblemKind,
+};
+
+/// Bodies beyond this are refused while the node is short of memory. Most updates are shorter.
+const LARGE_LEN: usize = 64 * 1024;
+
+/// A body, and the memory that is counted for it.
+pub(crate) struct Body {
+    pub(crate) bytes: Vec<u8>,
+    /// To be kept until what the body brings has been handed over: it is in memory as well, in another form.
+    pub(crate) memory: BodyMemory,
+}
 
 /// The media types of bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,20 +50,26 @@ pub(crate) fn media_type(request: &HttpRequest) -> MediaType {
     }
 }
 
-/// Reads the whole body: at most `len_max` bytes within `timeout`. A client that sends half of one and falls silent
-/// must not hold its memory for ever, and actix has no clock for bodies.
+/// Reads the whole body: at most `len_max` bytes within the configured time. A client that sends half of one and falls
+/// silent must not hold its memory for ever, and actix has no clock for bodies.
 pub(crate) async fn read(
+    hub: &Hub,
     request: &HttpRequest,
     payload: web::Payload,
     len_max: usize,
-    timeout: Duration,
-) -> Result<Vec<u8>, Problem> {
+) -> Result<Body, Problem> {
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
     if announced.is_some_and(|len: u64| len > len_max as u64) {
         return Err(too_long(len_max));
     }
-    match tokio::time::timeout(timeout, collect(payload, len_max)).await {
+    let memory = BodyMemory::new(hub.config.stats.clone(), hub.config.bodies_in_flight_max);
+    let collected = Collected { hub, len_max, body: Body { bytes: Vec::new(), memory } };
+    if let Some(len) = announced {
+        collected.check_room(len)?;
+    }
+    let timeout = hub.config.body_timeout;
+    match tokio::time::timeout(timeout, collected.collect(payload)).await {
         Ok(read) => read,
         Err(_) => {
             let detail = format!("the body must arrive within {} s", timeout.as_secs_f32());
@@ -57,18 +78,75 @@ pub(crate) async fn read(
     }
 }
 
-async fn collect(mut payload: web::Payload, len_max: usize) -> Result<Vec<u8>, Problem> {
-    let mut body = Vec::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Problem::new(ProblemKind::BodyBroken, error.to_string()))?;
-        if body.len() + chunk.len() > len_max {
-            return Err(too_long(len_max));
+/// What has been read so far.
+struct Collected<'a> {
+    hub: &'a Hub,
+    len_max: usize,
+    body: Body,
+}
+
+impl Collected<'_> {
+    /// Refuses a body that says beforehand that it is too much now: then none of it has to be read.
+    fn check_room(&self, announced: u64) -> Result<(), Problem> {
+        if !self.body.memory.has_room(announced) {
+            return Err(limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max));
         }
-        body.extend_from_slice(&chunk);
+        if announced > LARGE_LEN as u64 { check_memory(self.hub.node.check_room()) } else { Ok(()) }
     }
-    Ok(body)
+
+    async fn collect(mut self, mut payload: web::Payload) -> Result<Body, Problem> {
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| Problem::new(ProblemKind::BodyBroken, error.to_string()))?;
+            self.make_room(chunk.len())?;
+            self.body.bytes.extend_from_slice(&chunk);
+        }
+        Ok(self.body)
+    }
+
+    /// Takes memory for a chunk: twice what there was, so that a body is not copied with each of its chunks.
+    fn make_room(&mut self, chunk: usize) -> Result<(), Problem> {
+        let Body { bytes, memory } = &mut self.body;
+        let len = bytes.len() + chunk;
+        if len > self.len_max {
+            return Err(too_long(self.len_max));
+        }
+        if len <= bytes.capacity() {
+            return Ok(());
+        }
+        if len > LARGE_LEN && bytes.len() <= LARGE_LEN {
+            check_memory(self.hub.node.check_room())?;
+        }
+        let capacity = len.max(2 * bytes.capacity()).min(self.len_max);
+        memory
+            .take(capacity - bytes.capacity())
+            .map_err(|BodiesBusy| limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max))?;
+        bytes.reserve_exact(capacity - bytes.len());
+        Ok(())
+    }
+}
+
+/// A node that is full, or leaves, still publishes; one that is short of memory takes small bodies only.
+fn check_memory(room: Result<(), SubscribeError>) -> Result<(), Problem> {
+    match room {
+        Err(SubscribeError::MemoryTight) => Err(limit_problem::memory_tight()),
+        _ => Ok(()),
+    }
 }
 
 fn too_long(len_max: usize) -> Problem {
     Problem::new(ProblemKind::BodyTooLong, format!("a body has at most {len_max} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_shortage_of_memory_keeps_large_bodies_out() {
+        assert!(check_memory(Ok(())).is_ok());
+        assert!(check_memory(Err(SubscribeError::NodeFull)).is_ok());
+        assert!(check_memory(Err(SubscribeError::Closing)).is_ok());
+        let problem = check_memory(Err(SubscribeError::MemoryTight)).unwrap_err();
+        assert_eq!(serde_json::to_value(problem.document()).unwrap()["status"], 503);
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     certificates::Certificates,
     cors::CorsPolicy,
     proxy_header::ProxyProtocol,
+    stats::HttpStats,
 };
 
 /// The hub's URL if none is configured. Only relative topics and patterns, and the reserved namespace, depend on it.
@@ -47,6 +48,9 @@ pub struct HttpConfig {
     pub proxy_protocol: ProxyProtocol,
     /// The networks of the proxies in front, whose word about a client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How many bytes of memory all bodies under way may hold together; at least [`HttpConfig::batch_len_max`]. Beyond it
+    /// publishers are refused for a moment.
+    pub bodies_in_flight_max: usize,
     /// How long a client may take to send a request's head; then it is answered 408.
     pub head_timeout: Duration,
     /// How long a client may take to send a request's body; then it is answered 408.
@@ -63,6 +67,8 @@ pub struct HttpConfig {
     /// `SO_SNDBUF` of each connection, in bytes. The system's default lets a reader that has stopped take megabytes of
     /// the kernel's memory; with 32 KiB it takes 45 KB at most.
     pub send_buffer_len: usize,
+    /// What is counted: to be read by whoever shows metrics.
+    pub stats: Arc<HttpStats>,
 }
 
 impl HttpConfig {
@@ -83,6 +89,7 @@ impl HttpConfig {
             handshakes_max: 256,
             proxy_protocol: ProxyProtocol::Off,
             trusted_proxies: Vec::new(),
+            bodies_in_flight_max: 64 * 1024 * 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),
@@ -90,6 +97,7 @@ impl HttpConfig {
             shutdown_timeout: Duration::from_secs(10),
             requests_max: 25_600,
             send_buffer_len: 32 * 1024,
+            stats: Arc::default(),
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     auth::Dialect,
     form::Form,
     hub::Hub,
-    problem::{Problem, ProblemKind},
+    problem::Problem,
+    problem_kind::ProblemKind,
 };
 
 /// The event type that dialect 1.0 keeps for the hub's own subscription events.

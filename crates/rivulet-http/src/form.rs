@@ -1,6 +1,6 @@
 //! `application/x-www-form-urlencoded`, read strictly: nothing that is not UTF-8 is replaced silently.
 
-use crate::problem::{Problem, ProblemKind};
+use crate::{problem::Problem, problem_kind::ProblemKind};
 
 /// The most fields of a form. A body of a mebibyte could hold half a million empty ones, at 48 bytes each.
 pub(crate) const FIELDS_MAX: usize = 1000;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  POST ── access ── fields ── publication ──▶ node.publish
-//!  GET  ── wish ── access ── worker.reserve ── head ──▶ the socket leaves actix (handover) and becomes a seat
+//!  GET  ── wish ── access ── node.admit ── worker.reserve ── head ──▶ the socket leaves actix (handover) and becomes a seat
 //! ```
 //!
 //! It owns parameters, tokens, origins, refusals and the listener. It does not know Redis, and once a subscriber's
@@ -13,8 +13,10 @@ pub mod auth;
 mod access;
 mod arrival;
 mod batch;
+mod bodies;
 mod body;
 mod certificates;
+mod client_address;
 mod config;
 mod cors;
 mod fields;
@@ -25,16 +27,20 @@ mod handshakes;
 mod head;
 mod hub;
 mod landing;
+mod limit_problem;
 mod listener;
 mod listener_stats;
 mod metadata;
 mod pem;
 mod problem;
+mod problem_kind;
 mod proxy_header;
 mod publish;
 mod rarely;
+mod retry;
 mod routes;
 mod server;
+mod stats;
 mod subscribe;
 mod tls;
 mod wish;
@@ -45,3 +51,4 @@ pub use cors::{CorsPolicy, CorsPolicyError};
 pub use listener_stats::ListenerStats;
 pub use proxy_header::ProxyProtocol;
 pub use server::{HttpServerHandle, serve};
+pub use stats::{HttpSnapshot, HttpStats};

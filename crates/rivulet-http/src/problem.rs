@@ -16,107 +16,37 @@ use actix_web::{
         header::{self, HeaderName, HeaderValue},
     },
 };
-use rivulet_node::{AppendError, SubscribeError, TransportError};
+use rivulet_node::{AppendError, Limit, TransportError};
 use serde::Serialize;
 
 use crate::{
-    auth::{AuthError, Dialect},
+    auth::{AuthError, Check, Dialect},
+    limit_problem::{self, LimitFacts},
+    problem_kind::ProblemKind,
     publish::IDEMPOTENCY_KEY,
     rarely::Rarely,
+    retry::{self, RETRY_ELSEWHERE, RETRY_TRANSPORT},
 };
 
 /// The media type of problems.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// When a client may come back to a node that is full or stops: another one may take it at once, so soon.
-const RETRY_ELSEWHERE: Duration = Duration::from_secs(2);
-/// When a client may come back while the transport is away: a failover takes some seconds.
-const RETRY_TRANSPORT: Duration = Duration::from_secs(5);
-
 /// Of one node there is one transport, so that all refusals because of it are one story.
 static REFUSED: Rarely = Rarely::new();
 
-/// What kind of refusal.
+/// What a refusal is counted as: its slug belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ProblemKind {
-    NotFound,
-    MethodNotAllowed,
-    EncodingInvalid,
-    ParametersTooMany,
-    MatcherMissing,
-    MatcherInvalid,
-    MatcherUnknown,
-    MatchersTooMany,
-    DialectsMixed,
-    DialectOff,
-    TopicMissing,
-    TopicInvalid,
-    TopicsTooMany,
-    TopicReserved,
-    IdInvalid,
-    TypeInvalid,
-    TypeReserved,
-    RetryInvalid,
-    IdempotencyKeyInvalid,
-    IdempotencyKeyReused,
-    LineInvalid,
-    LinesTooMany,
-    MediaTypeMissing,
-    MediaTypeUnsupported,
-    BodyTooLong,
-    BodyTimeout,
-    BodyBroken,
-    ConnectionBusy,
-    RateExceeded,
-    NodeFull,
-    NodeClosing,
-    NodeBusy,
-    TransportUnavailable,
+pub(crate) enum Cause {
+    Kind(ProblemKind),
+    /// A check of the token.
+    Token(Check),
 }
 
-impl ProblemKind {
-    /// Slug, title and status.
-    const fn facts(self) -> (&'static str, &'static str, u16) {
+impl Cause {
+    fn slug(self) -> &'static str {
         match self {
-            Self::NotFound => ("not-found", "There is nothing here", 404),
-            Self::MethodNotAllowed => ("method-not-allowed", "This method is not served here", 405),
-            Self::EncodingInvalid => ("encoding-invalid", "A parameter cannot be decoded", 400),
-            Self::ParametersTooMany => ("parameters-too-many", "Too many parameters", 400),
-            Self::MatcherMissing => ("matcher-missing", "A subscription needs a matcher", 400),
-            Self::MatcherInvalid => ("matcher-invalid", "A matcher is not valid", 400),
-            Self::MatcherUnknown => ("matcher-unknown", "There is no such matcher parameter", 400),
-            Self::MatchersTooMany => ("matchers-too-many", "Too many matchers", 400),
-            Self::DialectsMixed => ("dialects-mixed", "Parameters of two dialects in one request", 400),
-            Self::DialectOff => ("dialect-off", "This dialect is not served here", 400),
-            Self::TopicMissing => ("topic-missing", "An update needs a topic", 400),
-            Self::TopicInvalid => ("topic-invalid", "A topic is not valid", 400),
-            Self::TopicsTooMany => ("topics-too-many", "Too many topics", 400),
-            Self::TopicReserved => ("topic-reserved", "This topic belongs to the hub", 400),
-            Self::IdInvalid => ("id-invalid", "The id is not valid", 400),
-            Self::TypeInvalid => ("type-invalid", "The type is not valid", 400),
-            Self::TypeReserved => ("type-reserved", "This type belongs to the hub", 400),
-            Self::RetryInvalid => ("retry-invalid", "The retry time is not valid", 400),
-            Self::IdempotencyKeyInvalid => {
-                ("idempotency-key-invalid", "The idempotency key is not valid", 400)
-            }
-            Self::IdempotencyKeyReused => {
-                ("idempotency-key-reused", "The idempotency key was used for another update", 422)
-            }
-            Self::LineInvalid => ("line-invalid", "A line is not an update", 400),
-            Self::LinesTooMany => ("lines-too-many", "Too many lines", 413),
-            Self::MediaTypeMissing => ("media-type-missing", "The body needs a Content-Type", 400),
-            Self::MediaTypeUnsupported => {
-                ("media-type-unsupported", "The body's Content-Type is not supported", 415)
-            }
-            Self::BodyTooLong => ("body-too-long", "The body is too long", 413),
-            Self::BodyTimeout => ("body-timeout", "The body did not arrive in time", 408),
-            Self::BodyBroken => ("body-broken", "The body did not arrive completely", 400),
-            Self::ConnectionBusy => ("connection-busy", "Earlier answers were not read", 408),
-            Self::RateExceeded => ("rate-exceeded", "Too many of these in a short time", 429),
-            Self::NodeFull => ("node-full", "This node takes no more connections", 503),
-            Self::NodeClosing => ("node-closing", "This node is shutting down", 503),
-            Self::NodeBusy => ("node-busy", "This node has too many requests under way", 503),
-            Self::TransportUnavailable => ("transport-unavailable", "The hub cannot reach its log", 503),
+            Self::Kind(kind) => kind.slug(),
+            Self::Token(check) => check.slug(),
         }
     }
 }
@@ -124,15 +54,18 @@ impl ProblemKind {
 /// A refusal.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
-    slug: &'static str,
+    cause: Cause,
     title: &'static str,
     status: StatusCode,
     detail: Cow<'static, str>,
     parameter: Option<String>,
+    /// In seconds.
+    retry_after: Option<u64>,
+    limit: Option<Box<LimitFacts>>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The JSON form of a problem (RFC 9457 §3.1); `parameter` is ours.
+/// The JSON form of a problem (RFC 9457 §3.1); `parameter`, `retry_after` and the members of limits are ours.
 #[derive(Serialize)]
 pub(crate) struct Document<'a> {
     r#type: String,
@@ -141,14 +74,30 @@ pub(crate) struct Document<'a> {
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    limit: Option<&'a LimitFacts>,
 }
 
 impl Problem {
     /// A problem; `detail` says what was wrong and what would be right.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let (slug, title, status) = kind.facts();
-        let status = StatusCode::from_u16(status).expect("the table holds valid statuses");
-        Self { slug, title, status, detail: detail.into(), parameter: None, headers: Vec::new() }
+        let status = StatusCode::from_u16(kind.status()).expect("the table holds valid statuses");
+        Self::of(Cause::Kind(kind), kind.title(), status, detail.into())
+    }
+
+    fn of(cause: Cause, title: &'static str, status: StatusCode, detail: Cow<'static, str>) -> Self {
+        Self {
+            cause,
+            title,
+            status,
+            detail,
+            parameter: None,
+            retry_after: None,
+            limit: None,
+            headers: Vec::new(),
+        }
     }
 
     /// Names the parameter that is at fault.
@@ -163,15 +112,34 @@ impl Problem {
         self.parameter.as_deref()
     }
 
-    fn with(mut self, name: HeaderName, value: &str) -> Self {
+    /// Names the limit that is reached.
+    pub(crate) fn because_of(mut self, limit: LimitFacts) -> Self {
+        self.limit = Some(Box::new(limit));
+        self
+    }
+
+    /// What it is counted as.
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// The limit of the hub that is reached.
+    pub(crate) fn limit(&self) -> Option<Limit> {
+        self.limit.as_ref().and_then(|limit| limit.of_hub)
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.push((name, value));
         }
         self
     }
 
-    fn retry_after(self, wait: Duration) -> Self {
-        self.with(header::RETRY_AFTER, &wait.as_secs().max(1).to_string())
+    /// Says when to come back.
+    pub(crate) fn retry_after(mut self, wait: Duration) -> Self {
+        let secs = retry::secs(wait);
+        self.retry_after = Some(secs);
+        self.with(header::RETRY_AFTER, &secs.to_string())
     }
 
     /// There is no such path.
@@ -213,14 +181,8 @@ impl Problem {
             StatusCode::FORBIDDEN => "The token does not allow this",
             _ => "The request is not authorized",
         };
-        let mut problem = Self {
-            slug: error.check().slug(),
-            title,
-            status,
-            detail: error.detail().to_owned().into(),
-            parameter: None,
-            headers: Vec::new(),
-        };
+        let mut problem =
+            Self::of(Cause::Token(error.check()), title, status, error.detail().to_owned().into());
         let metadata_url = metadata_url.filter(|_| error.dialect() == Dialect::V1);
         if let Some(challenge) = error.challenge(metadata_url) {
             problem = problem.with(header::WWW_AUTHENTICATE, &challenge);
@@ -234,11 +196,13 @@ impl Problem {
     /// The problem's JSON form.
     pub(crate) fn document(&self) -> Document<'_> {
         Document {
-            r#type: format!("urn:rivulet:problem:{}", self.slug),
+            r#type: format!("urn:rivulet:problem:{}", self.cause.slug()),
             title: self.title,
             status: self.status.as_u16(),
             detail: &self.detail,
             parameter: self.parameter.as_deref(),
+            retry_after: self.retry_after,
+            limit: self.limit.as_deref(),
         }
     }
 }
@@ -255,7 +219,8 @@ impl From<TransportError> for Problem {
         }
         // An append that timed out may have been done: the publisher must know that it cannot know.
         let detail = "nothing was opened, and whether an update was published is not certain; try again";
-        Self::new(ProblemKind::TransportUnavailable, detail).retry_after(RETRY_TRANSPORT)
+        let wait = retry::spread(RETRY_TRANSPORT, RETRY_TRANSPORT);
+        Self::new(ProblemKind::TransportUnavailable, detail).retry_after(wait)
     }
 }
 
@@ -267,24 +232,8 @@ impl From<AppendError> for Problem {
                     "a repeat has the same key and the same content; another update needs a key of its own";
                 Self::new(ProblemKind::IdempotencyKeyReused, detail).at(IDEMPOTENCY_KEY)
             }
-            AppendError::Refused(refused) => Self::new(ProblemKind::RateExceeded, refused.to_string()),
+            AppendError::Refused(reason) => limit_problem::refused(&reason),
             AppendError::Transport(error) => error.into(),
-        }
-    }
-}
-
-impl From<SubscribeError> for Problem {
-    fn from(error: SubscribeError) -> Self {
-        match error {
-            SubscribeError::NodeFull => {
-                Self::new(ProblemKind::NodeFull, "try again, another node may have room")
-                    .retry_after(RETRY_ELSEWHERE)
-            }
-            SubscribeError::Closing => {
-                Self::new(ProblemKind::NodeClosing, "try again, another node will answer")
-                    .retry_after(RETRY_ELSEWHERE)
-            }
-            SubscribeError::Transport(error) => error.into(),
         }
     }
 }

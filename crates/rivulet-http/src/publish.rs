@@ -4,17 +4,20 @@ use std::borrow::Cow;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
-use rivulet_core::IdempotencyKey;
+use rivulet_core::{IdempotencyKey, Update};
+use rivulet_node::Rate;
 
 use crate::{
     access::{self, Access},
     auth::Purpose,
     batch,
-    body::{self, MediaType},
+    body::{self, Body, MediaType},
     fields::Fields,
     form::Form,
     hub::Hub,
-    problem::{Problem, ProblemKind},
+    problem::Problem,
+    problem_kind::ProblemKind,
+    retry::RETRY_ELSEWHERE,
 };
 
 /// The header that makes a publication safe to repeat.
@@ -29,7 +32,7 @@ pub(crate) async fn publish(
 ) -> Result<HttpResponse, Problem> {
     let access = authorize(&hub, &request).await?;
     match body::media_type(&request) {
-        MediaType::Form => one(&hub, &request, payload, &access).await,
+        MediaType::Form => one(hub, &request, payload, &access).await,
         MediaType::Ndjson if request.headers().contains_key(IDEMPOTENCY_KEY) => {
             Err(invalid_key("a key stands for one update, not for a batch: publish the updates one by one"))
         }
@@ -52,19 +55,35 @@ async fn authorize(hub: &Hub, request: &HttpRequest) -> Result<Access, Problem> 
 }
 
 async fn one(
-    hub: &Hub,
+    hub: web::Data<Hub>,
     request: &HttpRequest,
     payload: web::Payload,
     access: &Access,
 ) -> Result<HttpResponse, Problem> {
     let key = idempotency_key(request)?.map(|key| key.of(&access.verified.publisher()));
-    let body = body::read(request, payload, hub.config.body_len_max, hub.config.body_timeout).await?;
-    let form = Form::parse(&body)?;
-    let update = Fields::of_form(&form).into_update(hub, access)?;
-    drop((body, form));
-    // The node goes on even if the publisher hangs up now and this future is dropped.
-    let id = hub.node.publish(update, key, Vec::new()).await?;
+    let Body { bytes, memory } = body::read(&hub, request, payload, hub.config.body_len_max).await?;
+    let form = Form::parse(&bytes)?;
+    let update = Fields::of_form(&form).into_update(&hub, access)?;
+    drop((bytes, form));
+    let rates = rates(&hub, access, &update);
+    // A task of its own, so that the memory counts until the update has been handed over, even if the publisher hangs
+    // up now; it ends by itself, since every append does.
+    let publication = actix_rt::spawn(async move {
+        let published = hub.node.publish(update, key, rates).await;
+        drop(memory);
+        published
+    });
+    let published = publication.await.map_err(|_| {
+        let detail = "the publication was interrupted; the update may be published";
+        Problem::new(ProblemKind::NodeClosing, detail).retry_after(RETRY_ELSEWHERE)
+    })?;
+    let id = published?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(id))
+}
+
+/// What an update has to pass.
+pub(crate) fn rates(hub: &Hub, access: &Access, update: &Update) -> Vec<Rate> {
+    hub.node.limits().to_publish(&access.client, &access.verified.overrides, &update.topics)
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {

@@ -56,6 +56,10 @@ pub(crate) fn app(
             let answer = service.call(request);
             async move {
                 let mut answer = answer.await?;
+                let refused = answer.response().error().and_then(|error| error.as_error::<Problem>());
+                if let Some(problem) = refused {
+                    hub.config.stats.count_refused(problem);
+                }
                 complete(answer.headers_mut(), &hub, origin.as_ref());
                 Ok(answer)
             }

@@ -12,7 +12,7 @@ use actix_web::{
     web,
 };
 use rivulet_core::Grants;
-use rivulet_node::{Reservation, SubscribeRequest};
+use rivulet_node::{Client, Holding, Overrides, Reservation, SubscribeRequest};
 
 use crate::{
     access::{self, Access},
@@ -22,7 +22,9 @@ use crate::{
     handover::Taker,
     head::{self, Headers},
     hub::Hub,
-    problem::{Problem, ProblemKind},
+    limit_problem,
+    problem::Problem,
+    problem_kind::ProblemKind,
     wish::Wish,
 };
 
@@ -32,6 +34,16 @@ struct Asked {
     /// The last id as it was sent.
     last_event_id: Option<String>,
     request: SubscribeRequest,
+    client: Client,
+    overrides: Overrides,
+}
+
+/// What a subscriber may receive, for how long, and whose limits count.
+struct Rights {
+    grants: Grants,
+    expires_in: Option<Duration>,
+    client: Client,
+    overrides: Overrides,
 }
 
 /// Opens a stream. If this has an answer it is a refusal, or that to `HEAD`: a stream's answer is written by its seat.
@@ -40,6 +52,8 @@ pub(crate) async fn subscribe(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    // Before anything costs: a node that is full must not verify the tokens of everybody who comes back.
+    hub.node.check_room().map_err(|error| limit_problem::not_seated(&hub.node, error))?;
     let asked = ask(&hub, &request, payload).await?;
     if request.method() == Method::HEAD {
         let (_, headers) = reserve(&hub, &request, asked).await?;
@@ -63,26 +77,36 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
         let detail = "QUERY is of dialect 1.0: use \"match\" or \"match_urlpattern\" with it";
         return Err(Problem::new(ProblemKind::DialectsMixed, detail).at("topic"));
     }
-    let (grants, expires_in) = match rights {
+    let Rights { grants, expires_in, client, overrides } = match rights {
         Some(rights) => rights,
         None => authorize(hub, request, &form, wish.dialect).await?,
     };
     let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after(hub.node.partitions()));
     let request = SubscribeRequest { matchers, grants, last_event_id, expires_in };
-    Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request })
+    Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request, client, overrides })
 }
 
-/// What the subscriber may receive, and for how long.
+/// What the subscriber may receive.
 async fn authorize(
     hub: &Hub,
     request: &HttpRequest,
     query: &Form,
     dialect: Dialect,
-) -> Result<(Grants, Option<Duration>), Problem> {
+) -> Result<Rights, Problem> {
     let now = SystemTime::now();
     match access::find(hub, request, query, Purpose::Subscribe, Some(dialect)).await? {
-        Some(Access { verified, .. }) => Ok((verified.grants.clone(), verified.expires_in(now))),
-        None if hub.config.anonymous => Ok((Grants::default(), None)),
+        Some(Access { verified, client, .. }) => Ok(Rights {
+            expires_in: verified.expires_in(now),
+            grants: verified.grants,
+            client,
+            overrides: verified.overrides,
+        }),
+        None if hub.config.anonymous => Ok(Rights {
+            grants: Grants::default(),
+            expires_in: None,
+            client: access::anonymous(hub, request),
+            overrides: Overrides::default(),
+        }),
         None => Err(access::token_missing(hub, dialect)),
     }
 }
@@ -103,19 +127,25 @@ async fn unite(
     if matches!(media_type, MediaType::Ndjson | MediaType::Other) {
         return Err(Problem::new(ProblemKind::MediaTypeUnsupported, right));
     }
-    let body = body::read(request, payload, hub.config.body_len_max, hub.config.body_timeout).await?;
-    if media_type == MediaType::Missing && !body.is_empty() {
+    let body = body::read(hub, request, payload, hub.config.body_len_max).await?;
+    if media_type == MediaType::Missing && !body.bytes.is_empty() {
         // RFC 10008 §2.3: a request that does not say what its body is, is malformed.
         return Err(Problem::new(ProblemKind::MediaTypeMissing, right));
     }
-    form.extend(&body)
+    form.extend(&body.bytes)
 }
 
-/// Takes a seat and writes the headers that go with it.
+/// Takes what the subscriber needs of the hub's limits, then a seat, and writes the headers that go with it.
 async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Reservation, Headers), Problem> {
-    let reservation = hub.worker.reserve(asked.request, None).await?;
-    let resumed = reservation.resumed().zip(asked.last_event_id.as_deref());
-    let headers = head::stream_headers(hub, request, asked.dialect, resumed);
+    let Asked { dialect, last_event_id, request: wanted, client, overrides } = asked;
+    let needed = || hub.node.limits().to_subscribe(&client, &overrides, &wanted.matchers);
+    let admitted = hub.node.admit(needed()).await;
+    let permit = admitted.map_err(|error| limit_problem::not_admitted(error, needed))?;
+    hub.config.stats.count_admitted();
+    let reserved = hub.worker.reserve(wanted, Some(Holding { client, permit })).await;
+    let reservation = reserved.map_err(|error| limit_problem::not_seated(&hub.node, error))?;
+    let resumed = reservation.resumed().zip(last_event_id.as_deref());
+    let headers = head::stream_headers(hub, request, dialect, resumed);
     Ok((reservation, headers))
 }
 

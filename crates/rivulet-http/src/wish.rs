@@ -3,12 +3,7 @@
 use actix_web::HttpRequest;
 use rivulet_core::{LastEventId, Matcher, Partitions};
 
-use crate::{
-    auth::Dialect,
-    form::Form,
-    hub::Hub,
-    problem::{Problem, ProblemKind},
-};
+use crate::{auth::Dialect, form::Form, hub::Hub, problem::Problem, problem_kind::ProblemKind};
 
 /// The most matchers of one subscription: each is a source on its worker and up to one channel in Redis.
 pub(crate) const MATCHERS_MAX: usize = 100;

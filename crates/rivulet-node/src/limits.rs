@@ -5,6 +5,7 @@
 
 mod config;
 mod local;
+mod pace;
 mod permit;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use std::{fmt, sync::Arc, time::Duration};
 pub use self::{
     config::{Client, LimitsConfig, Overrides},
     local::{LocalLimits, Share},
+    pace::{PACE_COUNT_MAX, PACE_PERIOD_MAX, PACE_PERIOD_MIN, PaceError},
     permit::{Holding, Keeper, Permit},
 };
 use crate::TransportError;

@@ -104,6 +104,11 @@ impl Node {
         &self.shared.config.limits
     }
 
+    /// How many connections this node may hold.
+    pub fn connections_max(&self) -> usize {
+        self.shared.config.connections_max
+    }
+
     /// Takes what a connection needs of the hub's limits. Goes on if the caller is dropped meanwhile, and then gives
     /// everything back.
     ///

@@ -38,6 +38,12 @@ pub enum SubscribeError {
     /// The node is stopping.
     #[error("this node is stopping")]
     Closing,
+    /// The process is short of memory.
+    #[error("this node is short of memory")]
+    MemoryTight,
+    /// As many streams as may are reading the log already, and this one would have to.
+    #[error("this node replays as many streams as it may")]
+    ReplaysBusy,
     /// The transport could not subscribe or read the log.
     #[error(transparent)]
     Transport(#[from] TransportError),

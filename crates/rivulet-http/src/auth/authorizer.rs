@@ -12,12 +12,13 @@ use tokio::{runtime::Handle, task::JoinSet};
 
 use super::{
     AuthConfig, AuthConfigError, AuthError, Check, Credential, CredentialParts, Dialect, Purpose, V1Config,
-    Verified,
+    Verified, bearer,
     claims::Claims,
     credential::Places,
     error::{Refusal, quoted},
     key_cache::{KeyCache, RefreshTiming},
     keys::{KeyLoader, Keys, RoleKeys},
+    limits_claim,
     token::Token,
     v0, v1,
 };
@@ -28,6 +29,7 @@ pub struct Authorizer {
     v1: Option<V1>,
     places: Places,
     leeway: Duration,
+    limits_claim: Option<String>,
     pub(super) caches: Vec<Arc<KeyCache>>,
     /// The tasks that keep key sets fresh; dropping the set ends them.
     tasks: Mutex<JoinSet<()>>,
@@ -64,9 +66,10 @@ impl Authorizer {
             loader.load_roles("v0", v0.publisher.as_ref(), v0.subscriber.as_ref())
         });
         let v1 = config.v1.map(|config| V1 { issuers: loader.load_issuers(&config), config });
+        let limits_claim = config.limits_claim.inspect(|name| loader.check_limits_claim(name));
         let caches = loader.caches();
         loader.finish()?;
-        Ok(Self { v0, v1, places, leeway: config.leeway, caches, tasks: Mutex::default() })
+        Ok(Self { v0, v1, places, leeway: config.leeway, limits_claim, caches, tasks: Mutex::default() })
     }
 
     /// Starts the tasks that keep key sets fresh on `runtime`, once; they end when the authorizer is dropped. Without
@@ -144,12 +147,14 @@ impl Authorizer {
         purpose: Purpose,
         now: SystemTime,
     ) -> Result<Verified, Refusal> {
-        role(keys, purpose)?.verify(token).await?;
+        let key = role(keys, purpose)?.verify(token).await?;
         let claims = Claims::parse(token.claims())?;
         let expires_at = claims.check_dates(now, self.leeway)?;
         let (grants, payloads) = v0::grants(&claims)?;
         let subject = claims.string("sub")?.map(str::to_owned);
-        Ok(Verified { dialect: Dialect::V0, grants, subject, expires_at, payloads })
+        let bearer = bearer::text(None, subject.as_deref(), key.as_deref().unwrap_or(role_name(purpose)));
+        let overrides = limits_claim::overrides(&claims, self.limits_claim.as_deref())?;
+        Ok(Verified { dialect: Dialect::V0, grants, subject, bearer, overrides, expires_at, payloads })
     }
 
     async fn verify_v1(
@@ -165,11 +170,15 @@ impl Authorizer {
             let detail = format!("the issuer {} is not trusted here (\"iss\")", quoted(issuer));
             Refusal::new(Check::Issuer, detail)
         })?;
-        role(keys, purpose)?.verify(token).await?;
+        let key = role(keys, purpose)?.verify(token).await?;
         let expires_at = v1::check(&claims, &v1.config.resource, now, self.leeway)?;
         let (grants, payloads) = v1::grants(&claims, &v1.config.resource)?;
         let subject = claims.string("sub")?.map(str::to_owned);
-        Ok(Verified { dialect: Dialect::V1, grants, subject, expires_at: Some(expires_at), payloads })
+        let key = key.as_deref().unwrap_or(role_name(purpose));
+        let bearer = bearer::text(Some(issuer), subject.as_deref(), key);
+        let overrides = limits_claim::overrides(&claims, self.limits_claim.as_deref())?;
+        let expires_at = Some(expires_at);
+        Ok(Verified { dialect: Dialect::V1, grants, subject, bearer, overrides, expires_at, payloads })
     }
 
     /// The dialect whose rules an answer follows as long as nothing tells: the newer one that is on.
@@ -196,6 +205,14 @@ fn role(keys: &RoleKeys, purpose: Purpose) -> Result<&Keys, Refusal> {
         };
         Refusal::new(Check::Role, format!("no key is configured that could verify such a token of {role}"))
     })
+}
+
+/// The name of a key that is configured, and so has none of its own.
+fn role_name(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Publish => "publisher",
+        Purpose::Subscribe => "subscriber",
+    }
 }
 
 fn misplaced(credential: &Credential, dialect: Dialect) -> Refusal {

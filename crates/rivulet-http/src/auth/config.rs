@@ -6,7 +6,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::Algorithm;
+use super::{Algorithm, LIMITS_CLAIM};
 
 /// The key that the documentation of every Mercure hub uses. Whoever reads it can forge tokens with it, so it is for
 /// development only: a hub that is not in development mode must refuse it.
@@ -33,11 +33,13 @@ pub struct AuthConfig {
     pub v1: Option<V1Config>,
     /// How far in the future `nbf` may lie. `exp` gets no leeway: streams end at it.
     pub leeway: Duration,
+    /// The claim by which a token changes its bearer's limits. Issuers are trusted, so it is on unless it is `None`.
+    pub limits_claim: Option<String>,
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { v0: None, v1: None, leeway: LEEWAY_DEFAULT }
+        Self { v0: None, v1: None, leeway: LEEWAY_DEFAULT, limits_claim: Some(LIMITS_CLAIM.to_owned()) }
     }
 }
 

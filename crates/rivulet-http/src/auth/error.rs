@@ -123,9 +123,9 @@ impl Refusal {
     }
 }
 
-/// What a token says, as far as an answer quotes it: short, and with everything unprintable escaped. Only names are
-/// quoted (`alg`, `typ`, `kid`, `iss`), never the token itself.
-pub(super) fn quoted(text: &str) -> String {
+/// What somebody says, as far as an answer quotes it: short, and with everything unprintable escaped. Of tokens only
+/// names (`alg`, `typ`, `kid`, `iss`) and limits are quoted, never the token itself.
+pub(crate) fn quoted(text: &str) -> String {
     const CHARS_MAX: usize = 64;
     let mut short: String = text.chars().take(CHARS_MAX).collect();
     if short.len() < text.len() {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{
     Algorithm, Check,
+    bearer::KeyName,
     error::{Refusal, quoted},
     key::VerificationKey,
     token::Token,
@@ -80,18 +81,21 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Verifies the token's signature with the key that its `kid` names. Keys without an id may be any.
-    pub(super) fn verify(&self, token: &Token<'_>) -> Result<(), Refusal> {
+    /// Verifies the token's signature with the key that its `kid` names; answers the key's id, or its place in the set
+    /// where it has none. Keys without an id may be any.
+    pub(super) fn verify(&self, token: &Token<'_>) -> Result<KeyName, Refusal> {
         let algorithm = token.algorithm()?;
         if let Some(id) = token.key_id() {
-            let mut named = self.keys.iter().filter(|key| key.id.as_deref() == Some(id)).peekable();
+            let mut named =
+                self.keys.iter().enumerate().filter(|(_, key)| key.id.as_deref() == Some(id)).peekable();
             if named.peek().is_some() {
                 return verify_with_any(named, token, algorithm);
             }
         }
-        let unnamed = self.keys.iter().filter(|key| token.key_id().is_none() || key.id.is_none());
+        let unnamed =
+            self.keys.iter().enumerate().filter(|(_, key)| token.key_id().is_none() || key.id.is_none());
         match (verify_with_any(unnamed, token, algorithm), token.key_id()) {
-            (Ok(()), _) => Ok(()),
+            (Ok(name), _) => Ok(name),
             (Err(_), Some(id)) => Err(Refusal::new(
                 Check::KeyUnknown,
                 format!("the key set has no key with \"kid\" {}", quoted(id)),
@@ -102,17 +106,17 @@ impl KeySet {
 }
 
 fn verify_with_any<'k>(
-    keys: impl Iterator<Item = &'k VerificationKey>,
+    keys: impl Iterator<Item = (usize, &'k VerificationKey)>,
     token: &Token<'_>,
     algorithm: Algorithm,
-) -> Result<(), Refusal> {
+) -> Result<KeyName, Refusal> {
     let none = Refusal::new(
         Check::Algorithm,
         format!("\"alg\" is {algorithm}, and the key set has no such key for it"),
     );
     let mut result = Err(none);
-    for key in keys.filter(|key| key.is_for(algorithm)).take(KEYS_TRIED_MAX) {
-        result = key.verify(token);
+    for (place, key) in keys.filter(|(_, key)| key.is_for(algorithm)).take(KEYS_TRIED_MAX) {
+        result = key.verify(token).map(|()| key.id.clone().unwrap_or_else(|| place.to_string()));
         if result.is_ok() {
             break;
         }

@@ -10,6 +10,7 @@ use tokio::{
 
 use super::{
     Check, REFRESH_INTERVAL_MIN,
+    bearer::KeyName,
     error::Refusal,
     jwks::KeySet,
     key_source::{KeySetSource, READ_DEADLINE},
@@ -68,8 +69,8 @@ impl KeyCache {
         }
     }
 
-    /// Verifies a token's signature. If its key is unknown, waits for one fresh read, unless the last one is too young.
-    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<(), Refusal> {
+    /// Verifies a token's signature and names its key. If its key is unknown, waits for one fresh read, unless the last one is too young.
+    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<KeyName, Refusal> {
         let reads = *self.reads.borrow();
         match self.verify_now(token) {
             Err(refusal) if matches!(refusal.check(), Check::KeyUnknown | Check::KeysUnavailable) => {
@@ -79,7 +80,7 @@ impl KeyCache {
         }
     }
 
-    fn verify_now(&self, token: &Token<'_>) -> Result<(), Refusal> {
+    fn verify_now(&self, token: &Token<'_>) -> Result<KeyName, Refusal> {
         match self.keys.load().as_deref() {
             Some(keys) => keys.verify(token),
             None => {

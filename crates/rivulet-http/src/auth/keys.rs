@@ -4,6 +4,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{
     AuthConfigError, KeySource, Purpose, V1Config,
+    bearer::KeyName,
+    check_limits_claim,
     error::Refusal,
     key::VerificationKey,
     key_cache::{KeyCache, RefreshTiming},
@@ -19,11 +21,11 @@ pub(super) enum Keys {
 }
 
 impl Keys {
-    /// Verifies the token's algorithm and signature.
-    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<(), Refusal> {
+    /// Verifies the token's algorithm and signature; answers the name that the key has in its set, if it is of one.
+    pub(super) async fn verify(&self, token: &Token<'_>) -> Result<Option<KeyName>, Refusal> {
         match self {
-            Self::Fixed(key) => key.verify(token),
-            Self::Cached(cache) => cache.verify(token).await,
+            Self::Fixed(key) => key.verify(token).map(|()| None),
+            Self::Cached(cache) => cache.verify(token).await.map(Some),
         }
     }
 }
@@ -72,6 +74,12 @@ impl KeyLoader {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         if name.is_empty() || !name.bytes().all(is_token) {
             self.reject(field, format!("{name:?} cannot be the name of a cookie"));
+        }
+    }
+
+    pub(super) fn check_limits_claim(&mut self, name: &str) {
+        if let Err(rule) = check_limits_claim(name) {
+            self.reject("limits_claim", rule);
         }
     }
 

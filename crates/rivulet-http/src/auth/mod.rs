@@ -1,9 +1,10 @@
 //! Who may do what: tokens of both dialects, where they stand, and the keys that verify them.
 //!
-//! It knows headers as bytes and answers as statuses; it knows neither actix-web nor the node.
+//! It knows headers as bytes and answers as statuses, and of the node the words of limits; it does not know actix-web.
 
 mod algorithm;
 mod authorizer;
+mod bearer;
 mod claims;
 mod config;
 mod credential;
@@ -14,6 +15,7 @@ mod key;
 mod key_cache;
 mod key_source;
 mod keys;
+mod limits_claim;
 mod origin;
 mod token;
 mod v0;
@@ -28,7 +30,9 @@ pub use config::{
 };
 pub use credential::{Credential, CredentialParts, CredentialSource};
 pub use dialect::{Dialect, Purpose};
+pub(crate) use error::quoted;
 pub use error::{AuthError, Check};
+pub use limits_claim::{LIMITS_CLAIM, check_limits_claim};
 pub use origin::{AllowedOrigins, OriginError, check_origin};
 pub use v1::{DETAIL_TOPICS_MAX, DETAIL_TYPE, DETAILS_MAX};
 pub use verified::{Payload, Verified};

@@ -1,8 +1,12 @@
 //! What a token that passed every check says.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use rivulet_core::{Grants, Matcher, Topic};
+use rivulet_node::Overrides;
 use serde_json::Value;
 
 use super::Dialect;
@@ -16,6 +20,11 @@ pub struct Verified {
     pub grants: Grants,
     /// Its `sub`.
     pub subject: Option<String>,
+    /// Whose limits it counts for, in at most 256 bytes: `sub:` and its subject, in dialect 1.0 the issuer and the
+    /// subject; without a subject `key:` and the name of the key that signed it.
+    pub bearer: Arc<str>,
+    /// What it allows instead of the configured limits.
+    pub overrides: Overrides,
     /// Its `exp`: no stream that it authorizes may go on after it. Always there in dialect 1.0.
     pub expires_at: Option<SystemTime>,
     /// What it says about its bearer to those who list subscriptions, in the token's order.
@@ -40,16 +49,17 @@ impl Verified {
     /// A name for the bearer as a publisher, the same on all nodes: its subject, or where the token has none, what it may
     /// publish to. It stands in names of keys, so it is a digest.
     pub(crate) fn publisher(&self) -> String {
-        let mut bearer = format!("{:?}\n", self.dialect);
-        match &self.subject {
-            Some(subject) => bearer.push_str(subject),
-            None => {
+        let mut name = format!("{:?}\n", self.dialect);
+        match self.subject.as_deref() {
+            Some(subject) if !subject.is_empty() => name.push_str(&self.bearer),
+            // Not its key, which is renewed now and then: a repeat may come with a token of the next one.
+            _ => {
                 let mut topics: Vec<&str> = self.grants.publish.iter().map(Matcher::text).collect();
                 topics.sort_unstable();
-                bearer.push_str(&topics.join("\n"));
+                name.push_str(&topics.join("\n"));
             }
         }
-        sha1_smol::Sha1::from(bearer).digest().to_string()
+        sha1_smol::Sha1::from(name).digest().to_string()
     }
 
     /// The payload of a subscription: that of the first detail one of whose topics matches the subscription's own

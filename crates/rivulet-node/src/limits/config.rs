@@ -19,6 +19,13 @@ pub struct Client {
     pub ip: IpAddr,
 }
 
+impl Client {
+    /// A client without a token: its address stands for it.
+    pub fn anonymous(ip: IpAddr) -> Self {
+        Self { subject: format!("ip:{}", address(ip)).into(), ip }
+    }
+}
+
 /// What a token allows instead of what is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {

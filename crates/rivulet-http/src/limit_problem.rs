@@ -1,0 +1,221 @@
+//! Refusals because of a limit: each says which one, its value, whose it is, and when to come back.
+
+use std::{
+    fmt,
+    time::{Duration, Instant},
+};
+
+use actix_web::http::header::HeaderName;
+use rivulet_node::{AdmitError, Limit, Node, Pace, Refused, Scope, SubscribeError, Wanted};
+use serde::Serialize;
+
+use crate::{
+    auth::quoted,
+    problem::Problem,
+    problem_kind::ProblemKind,
+    rarely::Rarely,
+    retry::{self, RETRY_ELSEWHERE, RETRY_TRANSPORT},
+};
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// When a body may come again: others are handed over within milliseconds.
+const RETRY_BODY: Duration = Duration::from_secs(1);
+
+/// A limit of the hub refuses many or nobody: each is a story of its own in the log.
+static REFUSED: [Rarely; Limit::ALL.len()] = [const { Rarely::new() }; Limit::ALL.len()];
+static AWAY: Rarely = Rarely::new();
+static FULL: Rarely = Rarely::new();
+static TIGHT: Rarely = Rarely::new();
+static BODIES: Rarely = Rarely::new();
+
+/// A limit as a problem tells it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct LimitFacts {
+    /// The limit of the hub that it is; `None`: one of this node.
+    #[serde(skip)]
+    pub(crate) of_hub: Option<Limit>,
+    limit: &'static str,
+    /// How many at the same time, or per period.
+    value: u64,
+    scope: ScopeFacts,
+    /// Of rates, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<u64>,
+    /// Of rates: how many at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    burst: Option<u32>,
+}
+
+/// Whose limit it is. The text is the asker's own: its subject, its address, a topic that it has named.
+#[derive(Clone, Debug, Serialize)]
+struct ScopeFacts {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+}
+
+impl ScopeFacts {
+    const NODE: Self = Self { kind: "node", text: None };
+
+    fn of(limit: Limit, scope: &Scope) -> Self {
+        let kind = match limit {
+            Limit::ConnectionsTotal => return Self { kind: "hub", text: None },
+            Limit::ConnectionsPerSubject | Limit::SubscribesPerSubject | Limit::PublishesPerSubject => {
+                "subject"
+            }
+            Limit::ConnectionsPerIp | Limit::SubscribesPerIp => "ip",
+            Limit::ConnectionsPerTopic | Limit::PublishesPerTopic => "topic",
+        };
+        Self { kind, text: Some(scope.as_str().to_owned()) }
+    }
+}
+
+impl fmt::Display for ScopeFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.text {
+            Some(text) => write!(f, "the {} {}", self.kind, quoted(text)),
+            None => write!(f, "the {}", self.kind),
+        }
+    }
+}
+
+impl LimitFacts {
+    fn new(limit: Limit, scope: &Scope, max: u32, pace: Option<Pace>) -> Self {
+        Self {
+            of_hub: Some(limit),
+            limit: limit.as_str(),
+            value: max.into(),
+            scope: ScopeFacts::of(limit, scope),
+            period: pace.map(|pace| retry::secs(pace.period)),
+            burst: pace.map(|pace| pace.burst),
+        }
+    }
+
+    fn of_node(limit: &'static str, value: usize) -> Self {
+        let scope = ScopeFacts::NODE;
+        Self { of_hub: None, limit, value: value as u64, scope, period: None, burst: None }
+    }
+}
+
+/// A quota or a rate does not let it through.
+pub(crate) fn refused(refused: &Refused) -> Problem {
+    let Refused { limit, scope, max, pace, retry_after } = refused;
+    let facts = LimitFacts::new(*limit, scope, *max, *pace);
+    if let Some(unsaid) = REFUSED[*limit as usize].say(Instant::now()) {
+        tracing::info!(limit = %limit, max, scope = scope.as_str(), unsaid, "a limit of the hub refuses");
+    }
+    let whose = &facts.scope;
+    match pace {
+        None => {
+            // Whoever is refused together should not come back together.
+            let wait = retry::spread(*retry_after, *retry_after / 4);
+            let detail = format!(
+                "{limit} is {max}, and {whose} holds as many: one has to end first; try again in {} s",
+                retry::secs(wait)
+            );
+            Problem::new(ProblemKind::QuotaExceeded, detail).retry_after(wait).because_of(facts)
+        }
+        Some(Pace { count, period, burst }) => {
+            let (name, window, left) = (limit.as_str(), retry::secs(*period), retry::secs(*retry_after));
+            let detail = format!(
+                "{limit} is {count} per {} s, at most {burst} at once, and {whose} has used that up; try again in \
+                 {left} s",
+                period.as_secs_f64(),
+            );
+            Problem::new(ProblemKind::RateExceeded, detail)
+                .retry_after(*retry_after)
+                .because_of(facts)
+                .with(RATE_LIMIT_POLICY, &format!("\"{name}\";q={count};w={window}"))
+                .with(RATE_LIMIT, &format!("\"{name}\";r=0;t={left}"))
+        }
+    }
+}
+
+/// A connection was not admitted; `wanted` is what it asked for.
+pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -> Problem {
+    let (limit, error) = match error {
+        AdmitError::Refused(reason) => return refused(&reason),
+        AdmitError::Away { limit, error } => (limit, error),
+    };
+    if let Some(unsaid) = AWAY.say(Instant::now()) {
+        tracing::warn!(limit = %limit, error = %error, unsaid, "a limit that cannot be counted lets nobody through");
+    }
+    let wait = retry::spread(RETRY_TRANSPORT, RETRY_TRANSPORT);
+    let again = retry::secs(wait);
+    let Wanted { quotas, rates } = wanted();
+    let quotas = quotas.iter().map(|quota| (quota.limit, &quota.scope, quota.max, None));
+    let rates = rates.iter().map(|rate| (rate.limit, &rate.scope, rate.pace.count, Some(rate.pace)));
+    let facts = quotas.chain(rates).find(|(asked, ..)| *asked == limit);
+    match facts.map(|(limit, scope, max, pace)| LimitFacts::new(limit, scope, max, pace)) {
+        Some(facts) => {
+            let detail = format!(
+                "{limit} is {} for {}, and lets nobody through while the hub cannot count; try again in {again} s",
+                facts.value, facts.scope
+            );
+            Problem::new(ProblemKind::LimitsAway, detail).retry_after(wait).because_of(facts)
+        }
+        None => {
+            let detail =
+                format!("{limit} lets nobody through while the hub cannot count; try again in {again} s");
+            Problem::new(ProblemKind::LimitsAway, detail).retry_after(wait)
+        }
+    }
+}
+
+/// A subscriber was not seated.
+pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
+    let wait = retry::spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE);
+    let again = format!("try again in {} s, another node may take it at once", retry::secs(wait));
+    let (kind, detail) = match error {
+        SubscribeError::NodeFull => {
+            let max = node.connections_max();
+            if let Some(unsaid) = FULL.say(Instant::now()) {
+                tracing::warn!(connections_max = max, unsaid, "this node is full and refuses subscribers");
+            }
+            let detail = format!("this node holds at most {max} connections, and does; {again}");
+            let facts = LimitFacts::of_node("node_connections", max);
+            return Problem::new(ProblemKind::NodeFull, detail).retry_after(wait).because_of(facts);
+        }
+        SubscribeError::MemoryTight => return memory_tight(),
+        SubscribeError::ReplaysBusy => {
+            (ProblemKind::ReplaysBusy, "as many streams as may are being replayed on this node now")
+        }
+        SubscribeError::Closing => (ProblemKind::NodeClosing, "this node takes no new subscribers"),
+        SubscribeError::Transport(error) => return error.into(),
+    };
+    Problem::new(kind, format!("{detail}; {again}")).retry_after(wait)
+}
+
+/// This node is short of memory.
+pub(crate) fn memory_tight() -> Problem {
+    if let Some(unsaid) = TIGHT.say(Instant::now()) {
+        tracing::warn!(unsaid, "this node is short of memory and refuses subscribers and large bodies");
+    }
+    let wait = retry::spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE);
+    let detail = format!(
+        "this node takes neither subscribers nor large bodies until it has memory again; try again in {} s, another \
+         node may take it at once",
+        retry::secs(wait)
+    );
+    Problem::new(ProblemKind::MemoryTight, detail).retry_after(wait)
+}
+
+/// The bodies that are under way hold as much memory as they may.
+pub(crate) fn bodies_busy(bytes_max: usize) -> Problem {
+    if let Some(unsaid) = BODIES.say(Instant::now()) {
+        tracing::warn!(
+            bytes_max,
+            unsaid,
+            "the bodies under way hold as much memory as they may: one was refused"
+        );
+    }
+    let detail = format!(
+        "the bodies of all publications under way on this node hold at most {bytes_max} bytes, and this one would \
+         exceed that; nothing was published, try again in {} s",
+        retry::secs(RETRY_BODY)
+    );
+    let facts = LimitFacts::of_node("bodies_in_flight_bytes", bytes_max);
+    Problem::new(ProblemKind::BodiesBusy, detail).retry_after(RETRY_BODY).because_of(facts)
+}
