@@ -5,6 +5,7 @@
 
 mod answer;
 mod endpoint;
+mod heap;
 mod probes;
 mod profiles;
 mod scrape;
