@@ -5,6 +5,7 @@
 
 mod answer;
 mod endpoint;
+mod heap;
 mod inspection;
 mod kick;
 mod probes;

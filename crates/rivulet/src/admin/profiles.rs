@@ -15,6 +15,7 @@ use super::{
     State, answer,
     answer::{Problem, ProblemKind},
     endpoint::{Endpoint, parameters},
+    heap,
 };
 
 /// How often the CPU's profiler looks, per second of CPU time. Not a round number, so that it does not beat with timers.
@@ -31,11 +32,21 @@ const RETRY_HEAP: Duration = Duration::from_secs(2);
 /// is read-only: memory, which containers have too.
 const MEMORY_DIRECTORY: &str = "/dev/shm";
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 /// The paths of this file.
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint::read("/debug/pprof/heap", "what is on the heap, sampled since the start, for pprof", heap),
-        Endpoint::read("/debug/pprof/profile", "where CPU time goes in the next ?seconds=10, for pprof", cpu),
+        Endpoint::read(
+            "/debug/pprof/heap",
+            "what is on the heap, sampled since the start, for pprof",
+            heap_profile,
+        ),
+        Endpoint::read(
+            "/debug/pprof/profile",
+            "where CPU time goes in the next ?seconds=10, for pprof",
+            cpu_profile,
+        ),
     ]
 }
 
@@ -60,16 +71,12 @@ fn begin(kind: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, 
     })
 }
 
-async fn heap(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+async fn heap_profile(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let [] = parameters(&request, [])?;
     let permit = begin(&state.profiles.heap, RETRY_HEAP)?;
-    let profile = blocking("heap", permit, |permit| {
-        let _permit = permit;
+    let profile = blocking("heap", permit, |_permit| {
         choose_directory();
-        match jemalloc_pprof::PROF_CTL.as_ref() {
-            None => Ok(None),
-            Some(allocator) => Ok(Some(allocator.blocking_lock().dump_pprof()?)),
-        }
+        with_symbols(heap::profile)
     });
     match profile.await? {
         Some(profile) => Ok(answer::file("heap.pb.gz", profile)),
@@ -87,14 +94,14 @@ struct Running {
     _permit: OwnedSemaphorePermit,
 }
 
-async fn cpu(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+async fn cpu_profile(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let [seconds] = parameters(&request, ["seconds"])?;
     let seconds = seconds_of(seconds.as_deref())?;
     let permit = begin(&state.profiles.cpu, seconds)?;
     let running = blocking("cpu", permit, |permit| {
         choose_directory();
         let profiler = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&BLOCKLIST);
-        Ok(Running { guard: profiler.build()?, _permit: permit })
+        with_symbols(|| Ok(Running { guard: profiler.build()?, _permit: permit }))
     });
     let running = running.await?;
     tokio::time::sleep(seconds).await;
@@ -107,7 +114,7 @@ async fn cpu(request: HttpRequest, state: web::Data<State>) -> Result<HttpRespon
 async fn blocking<I, O>(
     kind: &'static str,
     input: I,
-    work: impl FnOnce(I) -> Result<O, Box<dyn std::error::Error + Send + Sync>> + Send + 'static,
+    work: impl FnOnce(I) -> Result<O, BoxError> + Send + 'static,
 ) -> Result<O, Problem>
 where
     I: Send + 'static,
@@ -119,6 +126,14 @@ where
         warn!(profile = kind, error, "A profile cannot be made");
         Problem::new(ProblemKind::ProfileFailed, "the log says why")
     })
+}
+
+/// Does something that looks up names of functions, and gives back what was read of the program for it: tens of
+/// megabytes, which would be the largest entry of the next profile of the heap.
+fn with_symbols<O>(work: impl FnOnce() -> Result<O, BoxError>) -> Result<O, BoxError> {
+    let result = work();
+    backtrace::clear_symbol_cache();
+    result
 }
 
 fn seconds_of(text: Option<&str>) -> Result<Duration, Problem> {

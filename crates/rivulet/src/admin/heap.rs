@@ -1,0 +1,88 @@
+//! A profile of the heap: who has allocated what is in use.
+
+use std::{collections::HashMap, error::Error, ffi::c_void};
+
+use jemalloc_pprof::StackProfile;
+
+/// So many frames at the end of a stack may be the allocator's own; it has fewer than ten.
+const ALLOCATOR_FRAMES_MAX: usize = 16;
+
+/// Makes a profile, gzipped, for pprof; `None` if the allocator takes no samples. Blocks, for a second or so.
+pub(super) fn profile() -> Result<Option<Vec<u8>>, Box<dyn Error + Send + Sync>> {
+    let Some(allocator) = jemalloc_pprof::PROF_CTL.as_ref() else { return Ok(None) };
+    let mut profile = allocator.blocking_lock().dump_profile()?;
+    drop_allocator(&mut profile);
+    Ok(Some(profile.to_pprof(("inuse_space", "bytes"), ("space", "bytes"), None)))
+}
+
+/// Takes the allocator's own functions off the stacks: everything would be attributed to the one that takes the samples.
+fn drop_allocator(profile: &mut StackProfile) {
+    let mut known = HashMap::new();
+    for (stack, _) in &mut profile.stacks {
+        // The root stands first. The allocator calls nobody back, so all behind its first function is its own.
+        let begin = stack.addrs.len().saturating_sub(ALLOCATOR_FRAMES_MAX);
+        let mut last = stack.addrs.iter().skip(begin);
+        let own = last.position(|address| *known.entry(*address).or_insert_with(|| is_allocator(*address)));
+        if let Some(own) = own {
+            stack.addrs.truncate(begin + own);
+        }
+    }
+}
+
+/// Whether the function that will be returned to at an address is one of the allocator's.
+fn is_allocator(address: usize) -> bool {
+    let mut name = String::new();
+    // The address behind a call may be that of another function. Of functions that were inlined the last is the one into
+    // which they were.
+    backtrace::resolve(address.saturating_sub(1) as *mut c_void, |symbol| {
+        name = symbol.name().map(|name| format!("{name:#}")).unwrap_or_default();
+    });
+    ["_rjem_", "__rust_alloc", "__rust_realloc", "__rustc::__rust_", "<tikv_jemallocator::"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use jemalloc_pprof::WeightedStack;
+
+    use super::*;
+
+    fn names(address: usize) -> Vec<String> {
+        let mut names = Vec::new();
+        backtrace::resolve(address.saturating_sub(1) as *mut c_void, |symbol| {
+            names.extend(symbol.name().map(|name| format!("{name:#}")));
+        });
+        names
+    }
+
+    #[test]
+    fn what_the_allocator_does_itself_is_not_in_the_profile() {
+        // Enough for some hundred samples.
+        let held: Vec<Vec<u8>> = (0..4_096).map(|_| vec![1; 64 << 10]).collect();
+        let mut profile = jemalloc_pprof::PROF_CTL.as_ref().unwrap().blocking_lock().dump_profile().unwrap();
+        let ends = |profile: &StackProfile| -> HashSet<String> {
+            let last = profile.stacks.iter().filter_map(|(stack, _)| stack.addrs.last());
+            last.flat_map(|address| names(*address).pop()).collect()
+        };
+        assert!(ends(&profile).iter().any(|name| name.starts_with("prof_") || name.starts_with("_rjem_")));
+        drop_allocator(&mut profile);
+        let left = ends(&profile);
+        assert!(!left.is_empty());
+        assert!(!left.iter().any(|name| name.contains("prof_") || name.contains("rjem")), "{left:?}");
+        drop(held);
+    }
+
+    #[test]
+    fn stacks_without_the_allocator_stay_as_they_are() {
+        let mut profile = StackProfile::default();
+        for addrs in [vec![], vec![1], vec![usize::MAX; 40]] {
+            profile.push_stack(WeightedStack { addrs, weight: 1.0 }, None);
+        }
+        drop_allocator(&mut profile);
+        let lengths: Vec<usize> = profile.stacks.iter().map(|(stack, _)| stack.addrs.len()).collect();
+        assert_eq!(lengths, [0, 1, 40]);
+    }
+}
