@@ -68,12 +68,14 @@ impl Subscriber {
 
     /// The next block, whatever it is; `None` at the end of the stream.
     pub async fn block(&mut self) -> Option<Block> {
-        within("the next block of a stream", async {
-            while self.blocks.is_empty() && !self.ended {
-                self.read().await;
-            }
-        })
-        .await;
+        within("the next block of a stream", self.block_whenever()).await
+    }
+
+    /// The same, however long it takes.
+    pub async fn block_whenever(&mut self) -> Option<Block> {
+        while self.blocks.is_empty() && !self.ended {
+            self.read().await;
+        }
         self.blocks.pop_front()
     }
 
