@@ -51,8 +51,8 @@ pub use config::{NodeConfig, WORKERS_MAX};
 pub use ending::CloseReason;
 pub use kick::{Kick, KickReport, KickTarget, Peers};
 pub use limits::{
-    AdmitError, Client, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, Pace, Permit, Quota,
-    Rate, Refused, Scope, Share, Wanted, WhenAway,
+    AdmitError, Client, Held, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, Pace, Permit,
+    Quota, Rate, Refused, Scope, Share, Wanted, WhenAway,
 };
 pub use memory::{MemoryTransport, Retention};
 pub use node::Node;

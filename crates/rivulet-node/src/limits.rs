@@ -9,9 +9,10 @@ mod permit;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub(crate) use self::config::address;
 pub use self::{
     config::{Client, LimitsConfig, Overrides},
-    local::{LocalLimits, Share},
+    local::{Held, LocalLimits, Share},
     permit::{Holding, Keeper, Permit},
 };
 use crate::TransportError;
