@@ -6,7 +6,7 @@ use rivulet_core::Matcher;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use crate::Client;
+use crate::{Client, Limit, Scope, limits::address};
 
 /// Whose connections are to be ended: those that everything given here fits. At least one is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct KickTarget {
     pub ip: Option<IpAddr>,
     /// A topic or another matcher, as subscribers write it.
     pub topic: Option<String>,
+    /// A scope of a limit, as the limit counts it: all addresses of an IPv6 /64, all connections of the hub.
+    pub scope: Option<(Limit, Scope)>,
 }
 
 impl KickTarget {
@@ -32,12 +34,33 @@ impl KickTarget {
         &self,
         subscriber: Uuid,
         client: &Client,
-        mut matchers: impl Iterator<Item = &'a Matcher>,
+        matchers: impl Iterator<Item = &'a Matcher>,
     ) -> bool {
-        self.subscriber.is_none_or(|wanted| wanted == subscriber)
+        let (mut is_on_topic, mut is_in_scope) = (self.topic.is_none(), self.is_in_scope(client));
+        if !(is_on_topic && is_in_scope) {
+            for matcher in matchers.map(Matcher::text) {
+                is_on_topic |= self.topic.as_deref() == Some(matcher);
+                is_in_scope |= matches!(&self.scope, Some((Limit::ConnectionsPerTopic, scope)) if scope.as_str() == matcher);
+            }
+        }
+        is_on_topic
+            && is_in_scope
+            && self.subscriber.is_none_or(|wanted| wanted == subscriber)
             && self.subject.as_deref().is_none_or(|wanted| wanted == &*client.subject)
             && self.ip.is_none_or(|wanted| wanted.to_canonical() == client.ip.to_canonical())
-            && self.topic.as_deref().is_none_or(|wanted| matchers.any(|matcher| matcher.text() == wanted))
+    }
+
+    /// Whether the scope counts this client whatever it subscribes to.
+    fn is_in_scope(&self, client: &Client) -> bool {
+        let Some((limit, scope)) = &self.scope else { return true };
+        match limit {
+            Limit::ConnectionsTotal => true,
+            Limit::ConnectionsPerSubject | Limit::SubscribesPerSubject | Limit::PublishesPerSubject => {
+                scope.as_str() == &*client.subject
+            }
+            Limit::ConnectionsPerIp | Limit::SubscribesPerIp => scope.as_str() == address(client.ip),
+            Limit::ConnectionsPerTopic | Limit::PublishesPerTopic => false,
+        }
     }
 }
 
@@ -70,4 +93,33 @@ pub struct Peers {
     pub nodes: u32,
     /// Connections of all of them, as they last said.
     pub connections: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_fits_who_is_in_its_scope() {
+        let matchers = [Matcher::exact("https://example.com/a").unwrap()];
+        let check = |ip: &str, scope: Option<(Limit, &str)>, expected: bool| {
+            let client = Client { subject: "sub:alice".into(), ip: ip.parse().unwrap() };
+            let scope = scope.map(|(limit, text)| (limit, Scope::new(text)));
+            let target = KickTarget { scope: scope.clone(), ..KickTarget::default() };
+            assert_eq!(target.is_empty(), scope.is_none());
+            assert_eq!(target.fits(Uuid::nil(), &client, matchers.iter()), expected, "{ip} {scope:?}");
+            let elsewhere = KickTarget { topic: Some("other".to_owned()), ..target };
+            assert!(!elsewhere.fits(Uuid::nil(), &client, matchers.iter()), "all conditions have to hold");
+        };
+        check("192.0.2.7", None, true);
+        check("192.0.2.7", Some((Limit::ConnectionsTotal, "")), true);
+        check("192.0.2.7", Some((Limit::ConnectionsPerSubject, "sub:alice")), true);
+        check("192.0.2.7", Some((Limit::ConnectionsPerSubject, "sub:bob")), false);
+        check("192.0.2.7", Some((Limit::ConnectionsPerIp, "192.0.2.7")), true);
+        check("::ffff:192.0.2.7", Some((Limit::ConnectionsPerIp, "192.0.2.7")), true);
+        check("2001:db8:0:1:2:3:4:5", Some((Limit::ConnectionsPerIp, "2001:db8:0:1::/64")), true);
+        check("2001:db8:0:2:2:3:4:5", Some((Limit::ConnectionsPerIp, "2001:db8:0:1::/64")), false);
+        check("192.0.2.7", Some((Limit::ConnectionsPerTopic, "https://example.com/a")), true);
+        check("192.0.2.7", Some((Limit::ConnectionsPerTopic, "https://example.com/b")), false);
+    }
 }

@@ -51,7 +51,7 @@ pub use config::{NodeConfig, WORKERS_MAX};
 pub use ending::CloseReason;
 pub use kick::{Kick, KickReport, KickTarget, Peers};
 pub use limits::{
-    AdmitError, Client, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, PACE_COUNT_MAX,
+    AdmitError, Client, Held, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, PACE_COUNT_MAX,
     PACE_PERIOD_MAX, PACE_PERIOD_MIN, Pace, PaceError, Permit, Quota, Rate, Refused, Scope, Share, Wanted,
     WhenAway,
 };

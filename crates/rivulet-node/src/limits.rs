@@ -10,9 +10,10 @@ mod permit;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+pub(crate) use self::config::address;
 pub use self::{
     config::{Client, LimitsConfig, Overrides},
-    local::{LocalLimits, Share},
+    local::{Held, LocalLimits, Share},
     pace::{PACE_COUNT_MAX, PACE_PERIOD_MAX, PACE_PERIOD_MIN, PaceError},
     permit::{Holding, Keeper, Permit},
 };

@@ -234,6 +234,10 @@ pub trait Transport: Send + Sync + 'static {
     /// Whether the feed is alive.
     fn feed_status(&self) -> FeedStatus;
 
+    /// Gives back, as far as it can, what others would wait for, such as a lease. To be called last; dropping the
+    /// transport begins the same without waiting for it.
+    async fn close(&self) {}
+
     /// `redis` or `memory`: for logs and metrics.
     fn name(&self) -> &'static str;
 }

@@ -1,8 +1,12 @@
-//! What arrives on a channel: an update, a tick, or that the log has lost something. `append.lua` and `tick.lua` write them.
+//! What arrives on a channel: an update, a tick, that the log has lost something, or that connections are to be ended.
+//! `append.lua` and `tick.lua` write them, and `kick_message`.
 
 use bytes::Bytes;
 use rivulet_core::Position;
+use rivulet_node::KickTarget;
 use smallvec::SmallVec;
+
+use crate::kick_message;
 
 /// The head holds a number per topic, and an update has at most 100: what is longer was not written by our script.
 const HEAD_LEN_MAX: usize = 17 * 102;
@@ -15,6 +19,8 @@ pub(crate) enum Announcement {
     Tick(Position),
     /// What stands before this position may have been lost by the log.
     Birth(Position),
+    /// Connections are to be ended: the number of the kick, and whose.
+    Kick(u64, Box<KickTarget>),
 }
 
 /// An update with its place in the chains of its partition and of its topics; `ZERO` where nothing older is known.
@@ -35,6 +41,9 @@ impl Announcement {
         }
         if let Some(digits) = message.strip_prefix(b"B") {
             return parse_position(digits).map(Self::Birth);
+        }
+        if let Some(kick) = message.strip_prefix(b"K") {
+            return kick_message::parse(kick).map(|(kick, target)| Self::Kick(kick, Box::new(target)));
         }
         let head_len = message.iter().take(HEAD_LEN_MAX).position(|byte| *byte == b'\n')?;
         let mut numbers = message[..head_len].split(|byte| *byte == b' ').map(parse_position);
@@ -76,6 +85,9 @@ mod tests {
         );
         check(b"T17", Some(Announcement::Tick(position(17))));
         check(b"B17", Some(Announcement::Birth(position(17))));
+        let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
+        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target))));
+        check(b"K0000000000000007 {}", None);
         check(b"B", None);
         check(b"", None);
         check(b"T", None);

@@ -17,6 +17,11 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// How many partitions a cluster has unless another number is asked for: some for each of many primaries.
 const PARTITIONS_OF_CLUSTER: u16 = 64;
 
+/// The shortest lease: it is renewed three times in its time, and Redis may be away for some seconds.
+const LEASE_MIN: Duration = Duration::from_secs(5);
+/// The longest lease: for so long the places of a node that died are missing.
+const LEASE_MAX: Duration = Duration::from_secs(300);
+
 /// Where Redis is, and what is kept there.
 #[derive(Clone, Debug)]
 pub struct RedisConfig {
@@ -42,6 +47,8 @@ pub struct RedisConfig {
     pub wait_replicas: u32,
     /// How long they may take for it. After that the update is not acknowledged.
     pub wait_timeout: Duration,
+    /// For how long what a node holds of the limits is counted after it was last heard of. 5 s to 5 min.
+    pub lease: Duration,
     /// For TLS.
     pub tls: TlsFiles,
 }
@@ -73,6 +80,7 @@ impl Default for RedisConfig {
             deadline: Duration::from_secs(2),
             wait_replicas: 0,
             wait_timeout: Duration::from_secs(1),
+            lease: Duration::from_secs(15),
             tls: TlsFiles::default(),
         }
     }
@@ -116,6 +124,9 @@ impl RedisConfig {
                 format!("is longer than 0 and at most {WAIT_MAX:?}, got {:?}", self.wait_timeout),
             );
         }
+        if self.lease < LEASE_MIN || self.lease > LEASE_MAX {
+            return invalid("lease", format!("is {LEASE_MIN:?} to {LEASE_MAX:?}, got {:?}", self.lease));
+        }
         Deployment::parse(&self.url).map_err(|rule| ConnectError::Config { field: "url", rule })
     }
 
@@ -158,6 +169,7 @@ mod tests {
         check(RedisConfig { age: Duration::ZERO, ..config() }, "age");
         check(RedisConfig { count: 0, ..config() }, "count");
         check(RedisConfig { deadline: Duration::ZERO, ..config() }, "deadline");
+        check(RedisConfig { lease: Duration::from_secs(4), ..config() }, "lease is 5s to 300s, got 4s");
         let wait = RedisConfig { wait_replicas: 1, wait_timeout: Duration::ZERO, ..config() };
         check(wait, "wait_timeout");
     }

@@ -11,7 +11,7 @@ use rivulet_core::{
     Partition, Position, Topic, Update, envelope,
     fault::{self, Fault},
 };
-use rivulet_node::{Appended, FeedEvent, PageLimits, TransportError};
+use rivulet_node::{Appended, FeedEvent, Kick, KickTarget, PageLimits, TransportError};
 use smallvec::SmallVec;
 use tokio::sync::mpsc;
 
@@ -21,6 +21,7 @@ use crate::{
     inbox::{Messages, Next},
     index_entry::{IndexEntry, batches},
     keys::Keys,
+    kicks::Kicks,
     log::Log,
     missed::Missed,
     partition_state::PartitionState,
@@ -36,6 +37,7 @@ pub(crate) struct FeedWriter {
     pub(crate) log: Arc<Log>,
     pub(crate) keys: Keys,
     pub(crate) states: Arc<[PartitionState]>,
+    pub(crate) kicks: Arc<Kicks>,
 }
 
 impl FeedWriter {
@@ -80,6 +82,13 @@ impl FeedWriter {
         }
     }
 
+    /// Lets the node end connections, once.
+    async fn kick(&self, kick: u64, target: KickTarget) -> Result<(), TransportError> {
+        let Some(ended) = self.kicks.hear(kick) else { return Ok(()) };
+        let event = FeedEvent::Kick(Kick { target, count_max: None, ended });
+        self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))
+    }
+
     fn state(&self, partition: Partition) -> &PartitionState {
         &self.states[partition.index()]
     }
@@ -88,6 +97,7 @@ impl FeedWriter {
         match announcement {
             Announcement::Update(update) => self.update(partition, update).await,
             Announcement::Birth(birth) => self.born(partition, birth).await,
+            Announcement::Kick(kick, target) => self.kick(kick, *target).await,
             Announcement::Tick(position) => {
                 self.verify(partition, position).await?;
                 // Only when it is through: a feed that the node does not take is not live.

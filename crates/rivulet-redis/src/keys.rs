@@ -9,9 +9,12 @@
 //! that may be configured holds an `@`.
 
 use rivulet_core::{EventId, IdempotencyKey, Partition, Partitions, Topic};
+use rivulet_node::{Limit, Scope};
 
 /// How many slots a cluster has.
 const SLOTS: u32 = 16384;
+/// Scopes are text of strangers, some of it long: what is longer than this stands for itself by its digest.
+const SCOPE_LEN_MAX: usize = 128;
 
 /// The names below one prefix.
 #[derive(Clone, Debug)]
@@ -81,6 +84,12 @@ impl Keys {
         u16::try_from(slot(self.prefix())).expect("fewer than 16,384")
     }
 
+    /// The partition where something is counted that no partition has.
+    pub(crate) fn partition_of_scope(&self, scope: &Scope) -> Partition {
+        let number = slot(scope.as_str()) % u32::from(self.partitions.count());
+        Partition::new(u16::try_from(number).expect("there are fewer than 65,536"))
+    }
+
     /// The partition of a channel of ours.
     pub(crate) fn partition_of(&self, channel: &[u8]) -> Option<Partition> {
         let digits = channel.get(self.number_at..)?;
@@ -136,6 +145,26 @@ impl Names {
         self.name("k:", key.as_str())
     }
 
+    /// The key of the nodes' leases.
+    pub(crate) fn leases(&self) -> String {
+        self.name("q:", "nodes")
+    }
+
+    /// The key of what an incarnation of a node holds.
+    pub(crate) fn counts(&self, incarnation: &str) -> String {
+        self.name("q:n:", incarnation)
+    }
+
+    /// The key of what nodes have answered to a kick.
+    pub(crate) fn kick(&self, kick: &str) -> String {
+        self.name("q:k:", kick)
+    }
+
+    /// The key of a rate.
+    pub(crate) fn rate(&self, limit: Limit, scope: &Scope) -> String {
+        self.name("r:", &place(limit, scope))
+    }
+
     /// The channel that only one node listens to.
     pub(crate) fn node(&self, node: u64) -> String {
         self.name("n:", &format!("{node:016x}"))
@@ -155,9 +184,34 @@ impl Names {
     }
 }
 
+/// The name of a limit's scope. What follows the number tells text from digests.
+pub(crate) fn place(limit: Limit, scope: &Scope) -> String {
+    let (number, text) = (limit as u8, scope.as_str());
+    if text.len() <= SCOPE_LEN_MAX {
+        format!("{number}:{text}")
+    } else {
+        format!("{number}#{}", sha1_smol::Sha1::from(text).digest())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_of_different_scopes_differ_and_are_bounded() {
+        let long = "x".repeat(4096);
+        let digest = place(Limit::ConnectionsPerTopic, &Scope::new(long.as_str()));
+        let texts =
+            ["", ":", "0:", "1:a", "a", "{b}", "a\n", "\u{0}", &long, &long[1..], &long[..128], &digest];
+        let places: std::collections::HashSet<String> = Limit::ALL
+            .into_iter()
+            .flat_map(|limit| texts.map(|text| place(limit, &Scope::new(text))))
+            .collect();
+        assert_eq!(places.len(), texts.len() * Limit::ALL.len());
+        assert!(places.iter().all(|place| place.len() <= SCOPE_LEN_MAX + 2));
+        assert_eq!(place(Limit::ConnectionsPerIp, &Scope::new("192.0.2.7")), "2:192.0.2.7");
+    }
 
     #[test]
     fn names_of_one_partition_share_a_tag() {

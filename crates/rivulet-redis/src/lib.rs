@@ -1,4 +1,4 @@
-//! The Redis transport: log and feed of any number of nodes in Redis 6.2 or newer: one server, a master that Sentinels
+//! The Redis transport: log, feed and limits of any number of nodes in Redis 6.2 or newer: one server, a master that Sentinels
 //! know, or a cluster (7.0 or newer).
 //!
 //! ```text
@@ -6,6 +6,9 @@
 //!                                                                  │
 //!  feed ◀── feed_writer ◀── inbox ◀── link to each primary ◀───────┘
 //!               └── log: what a break missed; replay
+//!
+//!  admit ──▶ limits ──▶ admit.lua: every node's share, counted while its lease is renewed
+//!  kick ───▶ kicks ──▶ control channel ──▶ feed of every node
 //! ```
 //!
 //! It does not know HTTP.
@@ -24,6 +27,9 @@ mod history;
 mod inbox;
 mod index_entry;
 mod keys;
+mod kick_message;
+mod kicks;
+mod limits;
 mod link;
 mod log;
 mod loss;

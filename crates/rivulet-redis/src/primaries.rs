@@ -56,7 +56,7 @@ struct Primary {
     waits: Option<Vec<Semaphore>>,
     turn: AtomicUsize,
     /// Ticks do not stand in line behind appends: a tick that is late because publishers are busy would look like a
-    /// broken feed.
+    /// broken feed. Nor does what counts, which is as short.
     ticker: Arc<Commands>,
     readers: Pool,
     /// The feed reads what it missed on a connection of its own: a storm of replays, which a break brings about, must
@@ -72,6 +72,8 @@ pub(crate) enum Job<'a> {
     Append(&'a Script, &'a Call<'a>),
     /// A tick.
     Tick(&'a Script, &'a Call<'a>),
+    /// What counts connections, rates and nodes. Replicas are not waited for: what a failover loses is told again.
+    Count(&'a Script, &'a Call<'a>),
     /// A script that reads.
     Read(Reader, &'a Script, &'a Call<'a>),
     /// Commands that read; their keys stand in one slot.
@@ -162,6 +164,11 @@ impl Primaries {
             .map_err(|_| TransportError::new("too many commands wait for Redis"))?;
         let mut values = self.run(partition, Job::Append(script, call)).await?.values.into_iter();
         let answer = values.next().unwrap_or(Value::Nil);
+        if matches!(&answer, Value::Array(said) if said.first() == Some(&Value::BulkString(b"fast".to_vec())))
+        {
+            // A rate refused it: there is nothing that replicas should have.
+            return Ok(answer);
+        }
         match (self.wait, values.next()) {
             (None, _) => Ok(answer),
             (Some(wait), Some(Value::Int(replicas))) if replicas >= i64::from(wait.replicas) => Ok(answer),
@@ -228,7 +235,7 @@ impl Primary {
                 };
                 self.appenders[turn].run(script, call, asking).await
             }
-            Job::Tick(script, call) => self.ticker.run(script, call, asking).await,
+            Job::Tick(script, call) | Job::Count(script, call) => self.ticker.run(script, call, asking).await,
             Job::Read(reader, script, call) => {
                 let reading = async |connection: &mut deadpool_redis::Connection| {
                     script.run(connection, call, asking).await.map(|value| vec![value])

@@ -23,7 +23,68 @@ pub(crate) enum Asking {
 
 impl Script {
     pub(crate) fn append() -> Self {
-        Self::new(include_str!("scripts/append.lua"))
+        Self::new(concat!(include_str!("scripts/gcra.lua"), include_str!("scripts/append.lua")))
+    }
+
+    pub(crate) fn admit() -> Self {
+        Self::new(concat!(
+            include_str!("scripts/time.lua"),
+            include_str!("scripts/live.lua"),
+            include_str!("scripts/gcra.lua"),
+            include_str!("scripts/admit.lua")
+        ))
+    }
+
+    pub(crate) fn settle() -> Self {
+        Self::new(concat!(include_str!("scripts/time.lua"), include_str!("scripts/settle.lua")))
+    }
+
+    pub(crate) fn stage() -> Self {
+        Self::new(concat!(include_str!("scripts/time.lua"), include_str!("scripts/stage.lua")))
+    }
+
+    pub(crate) fn switch() -> Self {
+        Self::new(concat!(
+            include_str!("scripts/time.lua"),
+            include_str!("scripts/live.lua"),
+            include_str!("scripts/switch.lua")
+        ))
+    }
+
+    pub(crate) fn renew() -> Self {
+        Self::new(concat!(
+            include_str!("scripts/time.lua"),
+            include_str!("scripts/live.lua"),
+            include_str!("scripts/renew.lua")
+        ))
+    }
+
+    pub(crate) fn before() -> Self {
+        Self::new(concat!(
+            include_str!("scripts/time.lua"),
+            include_str!("scripts/live.lua"),
+            include_str!("scripts/before.lua")
+        ))
+    }
+
+    pub(crate) fn rate() -> Self {
+        Self::new(concat!(
+            include_str!("scripts/time.lua"),
+            include_str!("scripts/gcra.lua"),
+            include_str!("scripts/rate.lua")
+        ))
+    }
+
+    pub(crate) fn kick() -> Self {
+        Self::new(concat!(
+            include_str!("scripts/time.lua"),
+            include_str!("scripts/live.lua"),
+            include_str!("scripts/kick.lua")
+        ))
+    }
+
+    pub(crate) fn kicked() -> Self {
+        Self::new(include_str!("scripts/kicked.lua"))
     }
 
     pub(crate) fn tick() -> Self {

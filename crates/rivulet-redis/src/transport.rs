@@ -6,8 +6,8 @@ use futures_util::future::{join_all, try_join_all};
 use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
-    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, LocalLimits, Page,
-    PageLimits, Peers, Permit, Rate, Selection, Share, StalePartition, Transport, TransportError, Wanted,
+    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Page, PageLimits, Peers,
+    Permit, Rate, Selection, StalePartition, Transport, TransportError, Wanted,
     transport::{FEED_LEN_MAX, IDEMPOTENCY_AGE},
 };
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
@@ -17,8 +17,11 @@ use crate::{
     channels::Confirmation,
     commands::Wait,
     connector::Connector,
+    entry::unexpected,
     feed_writer::{FeedWriter, topics_in},
     keys::Keys,
+    kicks::Kicks,
+    limits::{Lease, Limits, PublishRates, Spread, key_and_args, refusal, word},
     link::Parts,
     log::Log,
     opening::{check_clock, open},
@@ -38,7 +41,14 @@ const STALE_MAX: Duration = Duration::from_secs(3);
 /// How long the first connections may take.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// Log and feed in Redis: one server, a master that Sentinels know, or a cluster.
+/// Whether an append was the first with its idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Appending {
+    First(Position),
+    Again(Position),
+}
+
+/// Log, feed and limits in Redis: one server, a master that Sentinels know, or a cluster.
 pub struct RedisTransport {
     primaries: Arc<Primaries>,
     append: Script,
@@ -49,7 +59,10 @@ pub struct RedisTransport {
     states: Arc<[PartitionState]>,
     /// Where connections are made: each is driven by the runtime that made it.
     runtime: Handle,
-    limits: Arc<LocalLimits>,
+    limits: Arc<Limits>,
+    lease: Lease,
+    publish_rates: PublishRates,
+    kicks: Arc<Kicks>,
     tasks: [JoinHandle<()>; 2],
 }
 
@@ -85,7 +98,25 @@ impl RedisTransport {
         }
         let log = |reader| Arc::new(Log::new(primaries.clone(), keys.clone(), config.age, reader));
         let (feed, receiver) = mpsc::channel(FEED_LEN_MAX);
-        let writer = FeedWriter { feed, log: log(Reader::Feed), keys: keys.clone(), states: states.clone() };
+        let (limits, lease) = Limits::start(
+            primaries.clone(),
+            keys.clone(),
+            config.lease,
+            feed.clone(),
+            topology.changes(),
+            START_MAX,
+        )
+        .await
+        .map_err(|error| ConnectError::unreachable(&address, error))?;
+        let node = limits.node().to_owned();
+        let kicks = Arc::new(Kicks::new(primaries.clone(), keys.clone(), publish, node));
+        let writer = FeedWriter {
+            feed,
+            log: log(Reader::Feed),
+            keys: keys.clone(),
+            states: states.clone(),
+            kicks: kicks.clone(),
+        };
         let parts = Parts { connector, topology: topology.clone(), ticker, writer };
         let tasks = [
             tokio::spawn(async move { topology.watch().await }),
@@ -101,7 +132,10 @@ impl RedisTransport {
             log,
             states,
             runtime: Handle::current(),
-            limits: Arc::default(),
+            limits,
+            lease,
+            publish_rates: PublishRates::new(),
+            kicks,
             tasks,
         };
         Ok((Arc::new(transport), receiver))
@@ -114,7 +148,8 @@ impl RedisTransport {
         update: &Update,
         content: &[u8],
         key: Option<(&IdempotencyKey, &str)>,
-    ) -> Result<Position, AppendError> {
+        rates: &[&Rate],
+    ) -> Result<Appending, AppendError> {
         let names = self.keys.of(partition);
         let topics = topics_in(&self.keys, partition, update);
         let listed = topics.iter().map(rivulet_core::Topic::as_str).collect::<Vec<_>>().join("\n");
@@ -131,14 +166,26 @@ impl RedisTransport {
         args.extend([&names.firehose, &names.control].map(String::as_bytes));
         args.extend([self.publish, hash, &key_ms].map(str::as_bytes));
         args.extend(self.retention.iter().map(String::as_bytes));
-        let keys = keys.into_iter().chain(&streams).chain(&lasts).map(String::as_bytes).collect();
+        let (rate_keys, rate_args) = key_and_args(&self.keys, partition, rates);
+        args.extend(rate_args.iter().map(String::as_bytes));
+        let keys = keys.into_iter().chain(&streams).chain(&lasts).chain(&rate_keys);
+        let keys = keys.map(String::as_bytes).collect();
         let answer = self.primaries.append(partition, &self.append, &Call { keys, args }).await?;
         if answer == Value::BulkString(b"reused".to_vec()) {
             return Err(AppendError::KeyReused);
         }
-        let position = seen.answer(&answer)?;
-        seen.acknowledged(position);
-        Ok(position)
+        let appending = match answer {
+            Value::Array(answer) if word(&answer) == Some("again") => {
+                Appending::Again(seen.answer(answer.get(1).unwrap_or(&Value::Nil))?)
+            }
+            Value::Array(answer) => {
+                let refused = refusal(rates, &answer).ok_or_else(|| unexpected("an append"))?;
+                return Err(refused.into());
+            }
+            answer => Appending::First(seen.answer(&answer)?),
+        };
+        seen.acknowledged(appending.position());
+        Ok(appending)
     }
 
     async fn confirmed_in(
@@ -181,6 +228,14 @@ impl RedisTransport {
     }
 }
 
+impl Appending {
+    fn position(self) -> Position {
+        match self {
+            Self::First(position) | Self::Again(position) => position,
+        }
+    }
+}
+
 /// The first tick of each partition: where its feed begins. Waits for the connections.
 async fn start(ticker: &Ticker, keys: &Keys, proof: Proof) -> Result<Arc<[PartitionState]>, TransportError> {
     let begun = std::time::Instant::now();
@@ -213,23 +268,22 @@ impl Transport for RedisTransport {
     }
 
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
-        self.limits.admit(&wanted, Share::WHOLE, 0)?;
-        Ok(LocalLimits::permit(self.limits.clone(), wanted))
+        self.limits.admit(wanted).await
     }
 
-    async fn kick(&self, _target: &KickTarget) -> Result<KickReport, TransportError> {
-        Ok(KickReport::default())
+    async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {
+        self.kicks.kick(target).await
     }
 
     fn peers(&self) -> Peers {
-        Peers { nodes: 1, connections: self.limits.connections() as u64 }
+        self.limits.peers()
     }
 
     async fn append(
         &self,
         update: Update,
         key: Option<&IdempotencyKey>,
-        _rates: &[Rate],
+        rates: &[Rate],
     ) -> Result<Position, AppendError> {
         let content = envelope::encode(&update);
         let hash = key.map(|_| sha1_smol::Sha1::from(&content).digest().to_string());
@@ -242,10 +296,20 @@ impl Transport for RedisTransport {
                 partitions.push(partition);
             }
         }
+        let spread = Spread::new(&self.keys, &update, rates);
+        let (primaries, keys) = (&*self.primaries, &self.keys);
+        let taken = self.publish_rates.take(primaries, keys, &spread, self.limits.peers()).await?;
         // The home partition first: where a key was used for another update, nothing is appended elsewhere.
-        let position = self.append_to(home, &update, &content, key).await?;
+        let appending = self.append_to(home, &update, &content, key, &spread.here).await;
+        if matches!(
+            appending,
+            Ok(Appending::Again(_)) | Err(AppendError::KeyReused | AppendError::Refused(_))
+        ) {
+            self.publish_rates.give_back(primaries, keys, taken).await;
+        }
+        let position = appending?.position();
         let others = partitions[1..].iter();
-        try_join_all(others.map(|partition| self.append_to(*partition, &update, &content, key))).await?;
+        try_join_all(others.map(|partition| self.append_to(*partition, &update, &content, key, &[]))).await?;
         Ok(position)
     }
 
@@ -296,6 +360,10 @@ impl Transport for RedisTransport {
         };
         let stale: Vec<StalePartition> = self.states.iter().filter_map(stale).collect();
         if stale.is_empty() { FeedStatus::Live } else { FeedStatus::Stale(stale) }
+    }
+
+    async fn close(&self) {
+        self.lease.close().await;
     }
 
     fn name(&self) -> &'static str {

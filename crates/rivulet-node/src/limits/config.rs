@@ -115,7 +115,7 @@ impl LimitsConfig {
 }
 
 /// An address as limits count it. Whoever has IPv6 has a network of 2^64 addresses at least, so that is what counts.
-fn address(ip: IpAddr) -> String {
+pub(crate) fn address(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {

@@ -36,6 +36,25 @@ impl Share {
     }
 }
 
+/// What connections hold of one scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Which limit.
+    pub limit: Limit,
+    /// Whose.
+    pub scope: Scope,
+    /// How many connections.
+    pub count: u32,
+    /// How many there may be, as the last of them was told: tokens may have limits of their own.
+    pub max: u32,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    count: u32,
+    max: u32,
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub struct LocalLimits(Mutex<State>);
@@ -43,7 +62,7 @@ pub struct LocalLimits(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     connections: usize,
-    held: HashMap<(Limit, Scope), u32>,
+    held: HashMap<(Limit, Scope), Count>,
     /// By scope of a rate, the time in microseconds until which it is used up ("theoretical arrival time").
     arrivals: HashMap<(Limit, Scope), u64>,
     sweep_len: usize,
@@ -59,19 +78,19 @@ impl LocalLimits {
     pub fn admit(&self, wanted: &Wanted, share: Share, now: u64) -> Result<(), Refused> {
         let mut state = self.0.lock();
         for quota in &wanted.quotas {
-            let held = state.held.get(&(quota.limit, quota.scope.clone())).copied().unwrap_or(0);
+            let held = state.held.get(&(quota.limit, quota.scope.clone())).map_or(0, |held| held.count);
             if held >= share.of(quota.max) {
-                return Err(full(quota));
+                return Err(Refused::full(quota));
             }
         }
         state.pass(&wanted.rates, share, now)?;
-        state.hold(wanted.quotas.iter().map(|quota| (quota.limit, quota.scope.clone())));
+        state.hold(&wanted.quotas);
         Ok(())
     }
 
     /// Counts a connection that another one has admitted.
     pub fn hold(&self, quotas: &[Quota]) {
-        self.0.lock().hold(quotas.iter().map(|quota| (quota.limit, quota.scope.clone())));
+        self.0.lock().hold(quotas);
     }
 
     /// Lets something through if all rates allow it; else none of them is used.
@@ -88,10 +107,20 @@ impl LocalLimits {
         self.0.lock().connections
     }
 
+    /// How many connections there are in a scope of a quota.
+    pub fn count(&self, limit: Limit, scope: &Scope) -> u32 {
+        self.0.lock().held.get(&(limit, scope.clone())).map_or(0, |held| held.count)
+    }
+
     /// What all connections hold.
-    pub fn held(&self) -> Vec<(Limit, Scope, u32)> {
-        let state = self.0.lock();
-        state.held.iter().map(|((limit, scope), count)| (*limit, scope.clone(), *count)).collect()
+    pub fn held(&self) -> Vec<Held> {
+        let held = |((limit, scope), held): (&(Limit, Scope), &Count)| Held {
+            limit: *limit,
+            scope: scope.clone(),
+            count: held.count,
+            max: held.max,
+        };
+        self.0.lock().held.iter().map(held).collect()
     }
 
     /// A permit for what was admitted, or held, here.
@@ -105,9 +134,9 @@ impl Keeper for LocalLimits {
         let mut state = self.0.lock();
         state.connections -= 1;
         for key in held {
-            let count = state.held.get_mut(key).expect("what a permit holds has been counted");
-            *count -= 1;
-            if *count == 0 {
+            let held = state.held.get_mut(key).expect("what a permit holds has been counted");
+            held.count -= 1;
+            if held.count == 0 {
                 state.held.remove(key);
             }
         }
@@ -119,10 +148,12 @@ impl Keeper for LocalLimits {
 }
 
 impl State {
-    fn hold(&mut self, quotas: impl Iterator<Item = (Limit, Scope)>) {
+    fn hold(&mut self, quotas: &[Quota]) {
         self.connections += 1;
-        for key in quotas {
-            *self.held.entry(key).or_insert(0) += 1;
+        for quota in quotas {
+            let held = self.held.entry((quota.limit, quota.scope.clone())).or_default();
+            held.count += 1;
+            held.max = quota.max;
         }
     }
 
@@ -136,7 +167,7 @@ impl State {
             let ahead = next - now;
             if ahead > pace.burst_micros() {
                 let wait = Duration::from_micros(ahead - pace.burst_micros());
-                return Err(too_fast(rate, wait));
+                return Err(Refused::too_fast(rate, wait));
             }
             passed.push((key, next));
         }
@@ -150,24 +181,26 @@ impl State {
     }
 }
 
-/// The refusal of a quota that is full.
-pub(crate) fn full(quota: &Quota) -> Refused {
-    Refused {
-        limit: quota.limit,
-        scope: quota.scope.clone(),
-        max: quota.max,
-        pace: None,
-        retry_after: QUOTA_RETRY,
+impl Refused {
+    /// The refusal of a quota that is full.
+    pub fn full(quota: &Quota) -> Self {
+        Self {
+            limit: quota.limit,
+            scope: quota.scope.clone(),
+            max: quota.max,
+            pace: None,
+            retry_after: QUOTA_RETRY,
+        }
     }
-}
 
-/// The refusal of a rate that is used up for so long.
-pub(crate) fn too_fast(rate: &Rate, retry_after: Duration) -> Refused {
-    Refused {
-        limit: rate.limit,
-        scope: rate.scope.clone(),
-        max: rate.pace.count,
-        pace: Some(rate.pace),
-        retry_after,
+    /// The refusal of a rate that is used up for so long.
+    pub fn too_fast(rate: &Rate, retry_after: Duration) -> Self {
+        Self {
+            limit: rate.limit,
+            scope: rate.scope.clone(),
+            max: rate.pace.count,
+            pace: Some(rate.pace),
+            retry_after,
+        }
     }
 }

@@ -2,12 +2,13 @@
 --
 -- KEYS: the clock, the birth, the index, the id of the update, its idempotency key (each is the clock's key again where
 -- there is none: all keys of a call stand in one slot), a stream per distinct topic, and in the same order a key per
--- topic that holds its last position. A stream's key is the name of its topic's channel too.
+-- topic that holds its last position; then a key per rate (gcra.lua). A stream's key is the name of its topic's channel too.
 -- ARGV: the envelope; the topics, joined by newlines; the least position that this update may get; the firehose; the
 -- control channel; PUBLISH or SPUBLISH; what tells this content from another; for how many milliseconds an idempotency
 -- key is kept; updates kept per topic; index entries kept; the age in microseconds; the slice in microseconds; the
--- expiry in milliseconds, longer than age and slice together.
--- Answers the position, or 'reused' where the idempotency key stands for another content.
+-- expiry in milliseconds, longer than age and slice together; for each rate what `pass` needs.
+-- Answers the position; { 'again', the position } where it was appended before with this idempotency key; 'reused' where
+-- the key stands for another content; or what `pass` says, and then nothing has changed.
 --
 -- An announcement is '<position> <previous in the partition> <previous in each topic…>\n<envelope>', with 0 where
 -- nothing older is known. What an append can leave to a later one (expiry of streams, trimming by age) is done by the
@@ -18,7 +19,8 @@ local call, format = redis.call, string.format
 local clock, index, envelope = KEYS[1], KEYS[3], ARGV[1]
 local publish, content = ARGV[6], ARGV[7]
 local age, slice, expiry = ARGV[11], ARGV[12], ARGV[13]
-local topics = (#KEYS - 5) / 2
+local rates = (#ARGV - 13) / 2
+local topics = (#KEYS - 5 - rates) / 2
 
 if KEYS[5] ~= clock then
   local used = call('GET', KEYS[5])
@@ -26,13 +28,17 @@ if KEYS[5] ~= clock then
     -- Something is written, so that who waits for replicas afterwards waits for the first append as well.
     call('PEXPIRE', KEYS[5], ARGV[8])
     local at, of = string.match(used, '^(%d+) (.*)$')
-    return of == content and at or 'reused'
+    return of == content and { 'again', at } or 'reused'
   end
 end
 
 -- Numbers in Lua are doubles: exact up to 2^53, but only '%.0f' writes them so.
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
+if rates > 0 then
+  local fast = pass(6 + 2 * topics, 14, rates, now)
+  if fast then return fast end
+end
 local least = ARGV[3] + 0
 if now < least then now = least end
 local position = format('%.0f', now)

@@ -1,0 +1,108 @@
+//! How a kick travels to all nodes, on the control channel: `K<kick> <target in JSON>`. What cannot be read kicks nobody:
+//! a condition that this program does not know must not be left out.
+
+use rivulet_node::{KickTarget, Limit, Scope};
+use serde::{Deserialize, Serialize};
+
+/// The longest message: a target holds a subject, a topic and a scope.
+const LEN_MAX: usize = 64 << 10;
+/// The digits of a kick's number.
+const NUMBER_LEN: usize = 16;
+
+/// A target as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Target {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriber: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<std::net::IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<(String, String)>,
+}
+
+/// Writes a kick's number, as it stands in keys and messages.
+pub(crate) fn number(kick: u64) -> String {
+    format!("{kick:0NUMBER_LEN$x}")
+}
+
+/// Writes a message.
+pub(crate) fn write(kick: u64, target: &KickTarget) -> String {
+    let target = Target {
+        subscriber: target.subscriber.map(|id| id.to_string()),
+        subject: target.subject.clone(),
+        ip: target.ip,
+        topic: target.topic.clone(),
+        scope: target
+            .scope
+            .as_ref()
+            .map(|(limit, scope)| (limit.as_str().to_owned(), scope.as_str().to_owned())),
+    };
+    let target = serde_json::to_string(&target).expect("texts in a struct can always be written");
+    format!("K{} {target}", number(kick))
+}
+
+/// Reads what comes after the `K`.
+pub(crate) fn parse(message: &[u8]) -> Option<(u64, KickTarget)> {
+    let message = std::str::from_utf8(message).ok().filter(|message| message.len() <= LEN_MAX)?;
+    let (digits, target) = message.split_once(' ')?;
+    let is_number = digits.len() == NUMBER_LEN && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let kick = u64::from_str_radix(digits, 16).ok().filter(|_| is_number)?;
+    let target: Target = serde_json::from_str(target).ok()?;
+    let subscriber = target.subscriber.map(|id| uuid::Uuid::parse_str(&id)).transpose().ok()?;
+    let scope = match target.scope {
+        Some((name, scope)) => {
+            let limit = Limit::ALL.into_iter().find(|limit| limit.as_str() == name)?;
+            Some((limit, Scope::new(scope)))
+        }
+        None => None,
+    };
+    let target =
+        KickTarget { subscriber, subject: target.subject, ip: target.ip, topic: target.topic, scope };
+    (!target.is_empty()).then_some((kick, target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let check = |target: KickTarget| {
+            let message = write(0xabc, &target);
+            assert_eq!(parse(&message.as_bytes()[1..]), Some((0xabc, target)), "{message}");
+        };
+        check(KickTarget { subscriber: Some(uuid::Uuid::from_u128(7)), ..KickTarget::default() });
+        check(KickTarget { subject: Some("sub:\"\n\u{0}ü".to_owned()), ..KickTarget::default() });
+        check(KickTarget { ip: Some("2001:db8::1".parse().unwrap()), ..KickTarget::default() });
+        check(KickTarget {
+            topic: Some("https://example.com/{id}".to_owned()),
+            scope: Some((Limit::ConnectionsPerIp, Scope::new("2001:db8::/64"))),
+            ..KickTarget::default()
+        });
+    }
+
+    #[test]
+    fn what_is_not_ours_kicks_nobody() {
+        let check = |message: &str| assert_eq!(parse(message.as_bytes()), None, "{message}");
+        let number = "0000000000000001";
+        check("");
+        check(number);
+        check(&format!("{number} "));
+        check(&format!("{number} {{}}"));
+        check(&format!("{number} null"));
+        check(&format!("{number} {{\"subject\":7}}"));
+        check(&format!("{number} {{\"subject\":\"a\",\"country\":\"b\"}}"));
+        check(&format!("{number} {{\"subscriber\":\"x\"}}"));
+        check(&format!("{number} {{\"ip\":\"x\"}}"));
+        check(&format!("{number} {{\"scope\":[\"unknown\",\"x\"]}}"));
+        check("1 {\"subject\":\"a\"}");
+        check("+00000000000001 {\"subject\":\"a\"}");
+        check(&format!("{number} {{\"subject\":\"{}\"}}", "x".repeat(LEN_MAX)));
+        assert_eq!(parse(b"0000000000000001 {\"subject\":\"\xff\"}"), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! The task behind the limits: it keeps the lease, tells Redis what was given back, and takes a new incarnation when what
+//! Redis knows is uncertain.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rivulet_core::Partition;
+use rivulet_node::{FeedEvent, Limit, Scope, TransportError};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+};
+
+use super::{
+    CLOSE_MAX, Limits, Phase,
+    counter::{Leased, Renewed, SCOPES_LEN},
+    excess,
+};
+use crate::{
+    connector::{BACKOFF_MAX, Backoff},
+    topology::{Map, Primacy},
+};
+
+/// How many times a lease is renewed in its time.
+const RENEWALS: u32 = 3;
+/// For how long what is given back is gathered: a node that drains tells it in a few calls.
+const GATHER: Duration = Duration::from_millis(5);
+/// How many earlier incarnations are remembered: all attempts in the time of the longest lease. Those from before that
+/// are dead.
+const EARLIER_MAX: usize = 1024;
+
+/// See the module.
+pub(super) struct Lessee {
+    limits: Arc<Limits>,
+    lease: Duration,
+    feed: mpsc::Sender<FeedEvent>,
+    map: watch::Receiver<Arc<Map>>,
+    primacy: Primacy,
+    /// Those that Redis may count: the one in use, and such as were to take its place and perhaps did.
+    earlier: Vec<Arc<str>>,
+    renewal: Instant,
+    /// Ends connections that are too many; one such task at most.
+    shrinking: JoinSet<()>,
+}
+
+impl Lessee {
+    pub(super) fn new(
+        limits: Arc<Limits>,
+        lease: Duration,
+        feed: mpsc::Sender<FeedEvent>,
+        mut map: watch::Receiver<Arc<Map>>,
+    ) -> Self {
+        let primacy = primacy(&map.borrow_and_update());
+        Self {
+            limits,
+            lease,
+            feed,
+            map,
+            primacy,
+            earlier: Vec::new(),
+            renewal: Instant::now(),
+            shrinking: JoinSet::new(),
+        }
+    }
+
+    /// Runs until the node closes; then gives back what it holds.
+    pub(super) async fn run(mut self, closed: oneshot::Receiver<()>) {
+        tokio::select! {
+            () = self.keep() => {}
+            // Closed or dropped: the same.
+            _ = closed => {}
+        }
+        self.shrinking.shutdown().await;
+        let earlier = self.earlier.iter().map(|incarnation| &**incarnation);
+        let leaving = self.limits.counter.switch(None, earlier, 0);
+        match tokio::time::timeout(CLOSE_MAX, leaving).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the lease in Redis was not given back: it will lapse"),
+            Err(_) => tracing::debug!("the lease in Redis was not given back in time: it will lapse"),
+        }
+    }
+
+    async fn keep(&mut self) {
+        let mut backoff = Backoff::new();
+        loop {
+            if self.is(Phase::Doubtful) {
+                match self.join().await {
+                    Ok(()) => {
+                        backoff = Backoff::new();
+                        self.shrink();
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "this node could not be counted in Redis; trying again");
+                        backoff.wait().await;
+                        continue;
+                    }
+                }
+            }
+            let limits = self.limits.clone();
+            tokio::select! {
+                () = limits.work.notified() => tokio::time::sleep(GATHER).await,
+                () = tokio::time::sleep_until(self.renewal.into()) => {}
+                changed = self.map.changed() => match changed {
+                    Ok(()) => self.follow(),
+                    // The topology ends with the transport, which tells `closed` as well.
+                    Err(_) => std::future::pending().await,
+                },
+            }
+            self.settle().await;
+            if Instant::now() >= self.renewal {
+                self.renew().await;
+            }
+        }
+    }
+
+    fn is(&self, phase: Phase) -> bool {
+        self.limits.state.lock().phase == phase
+    }
+
+    fn incarnation(&self) -> Arc<str> {
+        self.limits.state.lock().incarnation.clone()
+    }
+
+    /// Another server is the primary now, or the same one anew: what it had not been told is lost.
+    fn follow(&mut self) {
+        let now = primacy(&self.map.borrow_and_update());
+        if now != self.primacy {
+            self.primacy = now;
+            self.limits.doubt(&self.incarnation(), "another server counts now");
+        }
+    }
+
+    /// Takes a new incarnation, which holds what the ledger says.
+    async fn join(&mut self) -> Result<(), TransportError> {
+        self.limits.landed().await;
+        self.primacy = primacy(&self.map.borrow_and_update());
+        let new: Arc<str> = format!("{}.{:08x}", self.limits.node, rand::random::<u32>()).into();
+        let (held, connections) = {
+            // With the lock: what is given back from now on is told afterwards.
+            let mut state = self.limits.state.lock();
+            state.phase = Phase::Joining;
+            (self.limits.ledger.held(), self.limits.ledger.connections())
+        };
+        let joined = self.enter(&new, &held, connections).await;
+        let mut state = self.limits.state.lock();
+        match &joined {
+            Ok(()) => {
+                state.phase = Phase::Counted;
+                state.incarnation = new;
+                state.changes = 0;
+                state.away = None;
+                self.limits.work.notify_one();
+                self.renewal = Instant::now();
+            }
+            Err(error) => {
+                state.phase = Phase::Doubtful;
+                state.untold.clear();
+                state.away = Some(error.clone());
+            }
+        }
+        self.limits.changed.notify_waiters();
+        joined
+    }
+
+    async fn enter(
+        &mut self,
+        new: &Arc<str>,
+        held: &[rivulet_node::Held],
+        connections: usize,
+    ) -> Result<(), TransportError> {
+        let late = || TransportError::new("what was staged in Redis is gone");
+        let counter = &self.limits.counter;
+        // What becomes of it is not known when an answer does not come: then the next switch ends it too.
+        if self.earlier.len() == EARLIER_MAX {
+            self.earlier.remove(0);
+        }
+        self.earlier.push(new.clone());
+        let Leased::Alive(()) = counter.stage(new, held).await? else { return Err(late()) };
+        let others = self.earlier.iter().map(|incarnation| &**incarnation);
+        let others = others.filter(|earlier| *earlier != &**new);
+        let Leased::Alive(()) = counter.switch(Some(new), others, connections).await? else {
+            return Err(late());
+        };
+        self.earlier = vec![new.clone()];
+        Ok(())
+    }
+
+    /// Tells what the ledger says now and Redis does not know yet.
+    async fn settle(&self) {
+        let (incarnation, untold) = {
+            let mut state = self.limits.state.lock();
+            if state.phase != Phase::Counted {
+                return;
+            }
+            (state.incarnation.clone(), std::mem::take(&mut state.untold))
+        };
+        let changes: Vec<((Limit, Scope), i64)> =
+            untold.into_iter().filter(|(_, change)| *change != 0).collect();
+        for part in changes.chunks(SCOPES_LEN) {
+            let before = self.limits.state.lock().changes;
+            match self.limits.counter.settle(&incarnation, part).await {
+                Ok(Leased::Alive(changes)) if changes > before => {
+                    let mut state = self.limits.state.lock();
+                    state.changes = state.changes.max(changes);
+                }
+                Ok(Leased::Alive(_)) => {
+                    return self.limits.doubt(&incarnation, "Redis has lost what it had counted");
+                }
+                Ok(Leased::Lapsed) => return self.limits.doubt(&incarnation, "its lease has ended"),
+                Err(error) => return self.limits.doubt(&incarnation, &error.reason),
+            }
+        }
+    }
+
+    async fn renew(&mut self) {
+        self.renewal = Instant::now() + self.lease / RENEWALS;
+        let (incarnation, before) = {
+            let state = self.limits.state.lock();
+            if state.phase != Phase::Counted {
+                return;
+            }
+            (state.incarnation.clone(), state.changes)
+        };
+        match self.limits.counter.renew(&incarnation, self.limits.ledger.connections()).await {
+            Ok(Leased::Alive(Renewed { changes, .. })) if changes < before => {
+                self.limits.doubt(&incarnation, "Redis has lost what it had counted");
+            }
+            Ok(Leased::Alive(renewed)) => {
+                let mut state = self.limits.state.lock();
+                (state.nodes, state.others) = (renewed.nodes, renewed.others);
+            }
+            Ok(Leased::Lapsed) => self.limits.doubt(&incarnation, "its lease has ended"),
+            Err(error) => {
+                // Renewing twice does no harm: nothing is uncertain yet.
+                tracing::debug!(%error, "the lease in Redis was not renewed; trying again");
+                self.renewal = Instant::now() + BACKOFF_MAX;
+            }
+        }
+    }
+
+    /// Others may have taken places while this node was not counted.
+    fn shrink(&mut self) {
+        self.shrinking.abort_all();
+        while self.shrinking.try_join_next().is_some() {}
+        let (limits, feed) = (self.limits.clone(), self.feed.clone());
+        self.shrinking.spawn(async move { excess::end(&limits, &feed).await });
+    }
+}
+
+impl Limits {
+    /// Waits until no admission is on its way: each has an end. While it is doubtful none is begun.
+    async fn landed(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state.lock().in_flight == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Who counts.
+fn primacy(map: &Map) -> Primacy {
+    map.primaries[Partition::default().index()].clone()
+}
