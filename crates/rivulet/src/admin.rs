@@ -14,7 +14,6 @@ mod scrape;
 mod target;
 #[cfg(test)]
 mod tests;
-pub(crate) mod tls;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -23,12 +22,13 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use rivulet_http::{CertificateWatch, Certificates};
 use rivulet_node::Node;
 use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use self::profiles::Profiles;
-use crate::{memory::MemoryState, metrics::Metrics};
+use crate::{memory::MemoryState, metrics::Metrics, observed::Observed};
 
 /// Beside probes and one or two scrapers nobody connects.
 const CONNECTIONS_MAX: usize = 256;
@@ -36,14 +36,26 @@ const CONNECTIONS_MAX: usize = 256;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A subject and a topic of the greatest length, with what JSON adds.
 const BODY_LEN_MAX: usize = 64 << 10;
+/// How often the certificate's files are looked at, as on the hub's own listener.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(5);
 /// Profiles that are worked on: one of each kind.
 const BLOCKING_THREADS_MAX: usize = 2;
+
+/// What the listener negotiates if it speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct AdminTls {
+    /// Whose certificate it shows.
+    pub(crate) certificates: Arc<Certificates>,
+    /// With it, and with what it asks of clients.
+    pub(crate) config: ServerConfig,
+}
 
 /// A running admin listener.
 pub(crate) struct Admin {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     server: ServerHandle,
+    _watch: Option<CertificateWatch>,
 }
 
 /// What the paths tell about.
@@ -56,13 +68,14 @@ struct State {
 
 /// Serves on a listener that is bound already, in a tokio runtime; with TLS if it is configured.
 pub(crate) fn serve(
-    node: Arc<Node>,
-    memory: watch::Receiver<MemoryState>,
+    observed: Observed,
     listener: TcpListener,
-    tls: Option<ServerConfig>,
+    tls: Option<AdminTls>,
 ) -> std::io::Result<Admin> {
     let address = listener.local_addr()?;
-    let metrics = Metrics::new(Arc::clone(&node), memory.clone());
+    let (node, memory) = (Arc::clone(&observed.node), observed.memory.clone());
+    let metrics = Metrics::new(observed);
+    let watch = tls.as_ref().map(|tls| tls.certificates.watch(CERTIFICATE_INTERVAL));
     let state = web::Data::new(State { node, memory, metrics, profiles: Profiles::new() });
     let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes))
         .workers(1)
@@ -76,12 +89,12 @@ pub(crate) fn serve(
         .disable_signals();
     let server = match tls {
         None => server.listen(listener)?,
-        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls.config)?,
     };
     let server = server.run();
     let handle = server.handle();
     tokio::spawn(server);
-    Ok(Admin { address, server: handle })
+    Ok(Admin { address, server: handle, _watch: watch })
 }
 
 fn routes(config: &mut web::ServiceConfig) {

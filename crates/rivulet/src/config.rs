@@ -19,12 +19,12 @@ use rivulet_http::{
     auth::{AllowedOrigins, Authorizer},
 };
 use rivulet_redis::RedisConfig;
-use rustls::ServerConfig;
 use url::Url;
 
 use self::reader::Reader;
 pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping};
 use crate::{
+    admin::AdminTls,
     layers::{Environment, Layers},
     memory::MemoryMax,
     settings,
@@ -40,7 +40,7 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     pub(crate) admin_listen: SocketAddr,
     /// `None`: the admin listener speaks plain HTTP.
-    pub(crate) admin_tls: Option<ServerConfig>,
+    pub(crate) admin_tls: Option<AdminTls>,
     /// `None`: this node stands alone.
     pub(crate) redis: Option<RedisConfig>,
     pub(crate) workers: NonZeroUsize,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rivulet_http::HttpServerHandle;
-use rivulet_node::{CloseReason, Node};
+use rivulet_node::{CloseReason, Node, Transport};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -18,6 +18,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What runs, and is to be stopped.
 pub(crate) struct Running {
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) node: Arc<Node>,
     pub(crate) http: HttpServerHandle,
     pub(crate) admin: Admin,
@@ -26,7 +27,7 @@ pub(crate) struct Running {
 impl Running {
     /// Stops everything, in order. Admin is last, so that probes and whoever watches are answered until then.
     pub(crate) async fn stop(self, stopping: Stopping) {
-        let Self { node, http, admin } = self;
+        let Self { transport, node, http, admin } = self;
         node.leave();
         if !stopping.delay.is_zero() {
             info!(delay = ?stopping.delay, "The node is not ready any more, and still serves");
@@ -39,6 +40,7 @@ impl Running {
         if let Err(error) = http.stop().await {
             warn!(%error, "The server did not end well");
         }
+        transport.close().await;
         admin.stop().await;
     }
 }

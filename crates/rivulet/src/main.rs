@@ -17,6 +17,7 @@ mod logs;
 mod memory;
 mod mercure;
 mod metrics;
+mod observed;
 mod process;
 mod publish;
 mod quantity;

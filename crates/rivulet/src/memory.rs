@@ -11,8 +11,9 @@
 //! A tight node takes nobody new and keeps those that it has: a container that exceeds its limit is killed, with all its
 //! streams. Between the two marks nothing changes, so that a node at the edge does not change its mind twice a second.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use rivulet_node::Node;
 use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use tracing::{info, warn};
 
@@ -137,6 +138,16 @@ impl MemorySampler {
         Self { state, task: Some(task) }
     }
 
+    /// Tells a node whenever memory has become tight, or is not any more, until this is dropped.
+    pub(crate) fn tell(&self, node: Arc<Node>) {
+        let mut state = self.state();
+        tokio::spawn(async move {
+            while state.changed().await.is_ok() {
+                node.set_memory_tight(state.borrow_and_update().tight);
+            }
+        });
+    }
+
     /// What is known, now and later.
     pub(crate) fn state(&self) -> watch::Receiver<MemoryState> {
         self.state.clone()
@@ -182,10 +193,7 @@ const fn part(bytes: u64, per_cent: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    };
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
 

@@ -3,7 +3,7 @@
 //! Names of counters stand here without `_total`, which the encoder appends. The first three are those of the
 //! reference hub, letter by letter, so that existing dashboards go on working. Labels come from small fixed sets.
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{fmt, sync::atomic::Ordering::Relaxed, time::SystemTime};
 
 use prometheus_client::{
     collector::Collector,
@@ -11,10 +11,10 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
-use rivulet_node::{CloseReason, FeedStatus, Node, NodeSnapshot};
-use tokio::sync::watch;
+use rivulet_http::{HttpSnapshot, ListenerStats};
+use rivulet_node::{CloseReason, FeedStatus, NodeSnapshot, Peers, Refusal};
 
-use crate::{memory::MemoryState, process};
+use crate::{observed::Observed, process};
 
 /// The content type of [`Metrics::render`]: Prometheus asks for it and falls back to it.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,12 +26,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// The metrics of a node, and of the process that it is.
-    pub(crate) fn new(node: Arc<Node>, memory: watch::Receiver<MemoryState>) -> Self {
+    pub(crate) fn new(observed: Observed) -> Self {
         let mut registry = Registry::default();
-        let transport = node.transport_name();
+        let transport = observed.node.transport_name();
         let labels = vec![("version", env!("CARGO_PKG_VERSION")), ("transport", transport)];
         registry.register("rivulet_build", "The version that runs, and its transport", Info::new(labels));
-        registry.register_collector(Box::new(NodeCollector { node, memory, started_at: SystemTime::now() }));
+        registry.register_collector(Box::new(HubCollector { observed, started_at: SystemTime::now() }));
         Self { registry }
     }
 
@@ -43,28 +43,27 @@ impl Metrics {
     }
 }
 
-struct NodeCollector {
-    node: Arc<Node>,
-    memory: watch::Receiver<MemoryState>,
+struct HubCollector {
+    observed: Observed,
     started_at: SystemTime,
 }
 
-impl fmt::Debug for NodeCollector {
+impl fmt::Debug for HubCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("NodeCollector")
+        f.write_str("HubCollector")
     }
 }
 
-impl Collector for NodeCollector {
+impl Collector for HubCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let snapshot = self.node.stats();
+        let snapshot = self.observed.node.stats();
         for (name, help, value) in counters(&snapshot) {
             counter(&mut encoder, name, help, value)?;
         }
         for (name, help, value) in gauges(&snapshot) {
             gauge(&mut encoder, name, help, value)?;
         }
-        let stale = match self.node.feed_status() {
+        let stale = match self.observed.node.feed_status() {
             FeedStatus::Live => 0,
             FeedStatus::Stale(partitions) => partitions.len() as u64,
         };
@@ -80,14 +79,24 @@ impl Collector for NodeCollector {
             "1 while updates arrive from the transport, else 0",
             u64::from(stale == 0),
         )?;
-        streams_closed(&mut encoder, &snapshot)?;
+        streams_ended_and_refused(&mut encoder, &snapshot)?;
+        self.peers(&mut encoder)?;
+        http(&mut encoder, &self.observed.http.snapshot())?;
+        listener(&mut encoder, &self.observed.listener)?;
         self.process(&mut encoder)
     }
 }
 
-impl NodeCollector {
+impl HubCollector {
+    /// The hub as this node last heard of it.
+    fn peers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Peers { nodes, connections } = self.observed.node.peers();
+        gauge(encoder, "rivulet_hub_nodes", "Nodes of the hub, this one included", nodes.into())?;
+        gauge(encoder, "rivulet_hub_connections", "Connections of all nodes, as they last said", connections)
+    }
+
     fn process(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let memory = *self.memory.borrow();
+        let memory = *self.observed.memory.borrow();
         let started = self.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let gauges = [
             ("process_start_time_seconds", "When the process started, in Unix time", Some(started.as_secs())),
@@ -141,7 +150,7 @@ fn counters(snapshot: &NodeSnapshot) -> [Row; 10] {
     ]
 }
 
-fn gauges(snapshot: &NodeSnapshot) -> [Row; 6] {
+fn gauges(snapshot: &NodeSnapshot) -> [Row; 10] {
     [
         (
             "mercure_subscribers_connected",
@@ -165,6 +174,22 @@ fn gauges(snapshot: &NodeSnapshot) -> [Row; 6] {
             snapshot.sources as u64,
         ),
         ("rivulet_ring_bytes", "Memory held for streams that are behind", snapshot.ring_bytes as u64),
+        (
+            "rivulet_pinned_bytes",
+            "Memory of updates that streams have begun to take and not finished",
+            snapshot.pinned_bytes as u64,
+        ),
+        ("rivulet_streams_reserved", "Streams that are being opened", snapshot.reserved as u64),
+        (
+            "rivulet_streams_replaying",
+            "Streams of clients that came back and are catching up with the log",
+            snapshot.replaying as u64,
+        ),
+        (
+            "rivulet_draining",
+            "1 from the signal to stop on: no clients should be sent here any more; else 0",
+            u64::from(snapshot.draining),
+        ),
     ]
 }
 
@@ -183,12 +208,100 @@ fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64
     metric.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-/// `rivulet_streams_closed_total{reason}`.
-fn streams_closed(encoder: &mut DescriptorEncoder<'_>, snapshot: &NodeSnapshot) -> Result<(), fmt::Error> {
-    let (name, help) = ("rivulet_streams_closed", "Streams ended, by reason");
+/// A counter for each value of one label.
+fn family<'a>(
+    encoder: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &str,
+    counts: impl IntoIterator<Item = (&'a str, u64)>,
+) -> Result<(), fmt::Error> {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (reason, closed) in CloseReason::ALL.iter().zip(snapshot.closed) {
-        ConstCounter::new(closed).encode(family.encode_family(&[("reason", reason.as_str())])?)?;
+    for (value, count) in counts {
+        ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
     }
     Ok(())
+}
+
+fn streams_ended_and_refused(
+    encoder: &mut DescriptorEncoder<'_>,
+    snapshot: &NodeSnapshot,
+) -> Result<(), fmt::Error> {
+    let closed = CloseReason::ALL.iter().map(|reason| reason.as_str()).zip(snapshot.closed);
+    family(encoder, ("rivulet_streams_closed", "Streams ended, by reason"), "reason", closed)?;
+    let refused = Refusal::ALL.iter().map(|reason| reason.as_str()).zip(snapshot.refused);
+    let about = ("rivulet_subscribers_refused", "Subscribers that this node had no room for, by reason");
+    family(encoder, about, "reason", refused)
+}
+
+/// What happened to requests.
+fn http(encoder: &mut DescriptorEncoder<'_>, snapshot: &HttpSnapshot) -> Result<(), fmt::Error> {
+    let refused = snapshot.refused.iter().copied();
+    family(
+        encoder,
+        ("rivulet_refusals", "Requests and lines of batches refused, by problem"),
+        "problem",
+        refused,
+    )?;
+    let limited = snapshot.limited.iter().map(|(limit, count)| (limit.as_str(), *count));
+    family(encoder, ("rivulet_limit_refusals", "Refusals by a limit of the hub"), "limit", limited)?;
+    for (name, help, value) in [
+        ("rivulet_subscribers_admitted", "Subscribers that passed all limits of the hub", snapshot.admitted),
+        (
+            "rivulet_forwarding_headers_ignored",
+            "Requests whose Forwarded or X-Forwarded-For came from a peer that is no trusted proxy",
+            snapshot.forwarding_headers_ignored,
+        ),
+        (
+            "rivulet_forwarding_headers_malformed",
+            "Requests whose Forwarded or X-Forwarded-For, from a trusted proxy, could not be read to its end",
+            snapshot.forwarding_headers_malformed,
+        ),
+        (
+            "rivulet_forwarding_headers_contradictory",
+            "Requests whose Forwarded and X-Forwarded-For told of different clients",
+            snapshot.forwarding_headers_contradictory,
+        ),
+    ] {
+        counter(encoder, name, help, value)?;
+    }
+    let help = "Memory held by bodies of requests that are being received";
+    gauge(encoder, "rivulet_body_bytes", help, snapshot.body_bytes as u64)
+}
+
+/// What happened to connections before HTTP.
+fn listener(encoder: &mut DescriptorEncoder<'_>, stats: &ListenerStats) -> Result<(), fmt::Error> {
+    for (name, help, value) in [
+        ("rivulet_connections_accepted", "Connections accepted", &stats.accepted),
+        (
+            "rivulet_connections_refused_busy",
+            "Connections refused because too many were in a request or between two",
+            &stats.refused_busy,
+        ),
+        (
+            "rivulet_proxy_headers_refused",
+            "Connections closed because of a PROXY header that is malformed, too long or late",
+            &stats.proxy_headers_refused,
+        ),
+        (
+            "rivulet_proxies_untrusted",
+            "Connections closed because they should begin with a PROXY header and came from no trusted proxy",
+            &stats.proxies_untrusted,
+        ),
+    ] {
+        counter(encoder, name, help, value.load(Relaxed))?;
+    }
+    let failed = [
+        ("timeout", &stats.handshakes_timed_out),
+        ("crowded_out", &stats.handshakes_crowded_out),
+        ("error", &stats.handshakes_failed),
+    ];
+    let failed = failed.map(|(reason, count)| (reason, count.load(Relaxed)));
+    family(
+        encoder,
+        ("rivulet_handshakes_failed", "TLS handshakes that failed, by reason"),
+        "reason",
+        failed,
+    )?;
+    let help = "Connections in a handshake, in a request or between two; streams not counted";
+    gauge(encoder, "rivulet_requests_open", help, stats.open.load(Relaxed))
 }

@@ -3,7 +3,7 @@
 use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::ArgMatches;
-use rivulet_http::HttpConfig;
+use rivulet_http::{Certificates, HttpConfig, HttpServerHandle};
 use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, Transport};
 use rivulet_redis::{ConnectError, RedisTransport};
 use tokio::runtime::{Builder, Runtime};
@@ -11,19 +11,20 @@ use tracing::{info, warn};
 
 use crate::{
     admin,
+    admin::Admin,
     config::{Config, Mode},
+    drain::Running,
     exit::{Code, Failure},
     layers::Environment,
     logs,
     memory::{MemoryLimit, MemorySampler},
+    observed::Observed,
     process,
-    signals::Signals,
+    signals::{Reloader, Signals},
 };
 
 /// Threads for Redis, the pump and the admin listener; connections are served by the workers' own threads.
 const RUNTIME_THREADS_MAX: usize = 4;
-/// How long stopping may take in all before the process exits regardless.
-const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long tasks that were left over may take to notice that the runtime ends.
 const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -61,9 +62,13 @@ fn runtime(workers: usize) -> Result<Runtime, Failure> {
         .map_err(|error| Failure::new(Code::Software, format!("the runtime does not start: {error}")))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` calls takes the error")]
+fn signals_deaf(error: std::io::Error) -> Failure {
+    Failure::new(Code::Software, format!("signals cannot be received: {error}"))
+}
+
 async fn serve(config: &Config) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::listen()
-        .map_err(|error| Failure::new(Code::Software, format!("signals cannot be received: {error}")))?;
+    let mut signals = Signals::listen().map_err(signals_deaf)?;
     let cannot_listen = |flag: &str, address, error| {
         Failure::unavailable(format!("cannot listen on {address} ({flag}): {error}"))
     };
@@ -75,21 +80,23 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         connected = connect(config) => connected?,
         signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),
     };
-    let node = Node::start(transport, feed, node_config(config, connections_max));
+    let node = Node::start(Arc::clone(&transport), feed, node_config(config, connections_max));
+    memory.tell(Arc::clone(&node));
     config.authorizer.start(&tokio::runtime::Handle::current());
-    let mut http = rivulet_http::serve(Arc::clone(&node), http_config(config))
+    let http_config = http_config(config);
+    let stats = Arc::clone(&http_config.stats);
+    let mut http = rivulet_http::serve(Arc::clone(&node), http_config)
         .map_err(|error| cannot_listen("--listen", config.listen, error))?;
-    let admin = admin::serve(Arc::clone(&node), memory.state(), admin_listener, config.admin_tls.clone())
+    let _reloader = Reloader::start(certificates(config)).map_err(signals_deaf)?;
+    let observed = Observed {
+        node: Arc::clone(&node),
+        memory: memory.state(),
+        http: stats,
+        listener: Arc::clone(http.listener_stats()),
+    };
+    let admin = admin::serve(observed, admin_listener, config.admin_tls.clone())
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
-    info!(
-        address = %http.address(),
-        admin.address = %admin.address,
-        transport = node.transport_name(),
-        node.id = %node.id(),
-        workers = config.workers,
-        connections_max,
-        "Rivulet listens"
-    );
+    announce_addresses(config, &node, &http, &admin, connections_max);
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
@@ -98,19 +105,14 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             return Err(Failure::new(Code::Software, format!("the server has ended by itself: {reason}")));
         }
     };
-    info!(signal = signal.name(), "Rivulet stops: it is not ready any more, and ends its streams");
-    let stopped = async {
-        node.shutdown().await;
-        if let Err(error) = http.stop().await {
-            warn!(%error, "The server did not end well");
-        }
-        admin.stop().await;
-    };
+    let time_max = config.stopping.time_max();
+    info!(signal = signal.name(), ?time_max, "Rivulet stops: it is not ready any more");
+    let stopped = Running { transport, node, http, admin }.stop(config.stopping);
     tokio::select! {
-        result = tokio::time::timeout(STOP_TIMEOUT, stopped) => {
+        result = tokio::time::timeout(time_max, stopped) => {
             match result {
                 Ok(()) => info!("Rivulet has stopped"),
-                Err(_) => warn!("Rivulet stops with something still under way after {STOP_TIMEOUT:?}"),
+                Err(_) => warn!("Rivulet stops with something still under way after {time_max:?}"),
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -119,6 +121,26 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(second.exit_code()))
         }
     }
+}
+
+fn announce_addresses(
+    config: &Config,
+    node: &Node,
+    http: &HttpServerHandle,
+    admin: &Admin,
+    connections_max: usize,
+) {
+    info!(
+        address = %http.address(),
+        tls = config.listener.tls.is_some(),
+        admin.address = %admin.address,
+        admin.tls = config.admin_tls.is_some(),
+        transport = node.transport_name(),
+        node.id = %node.id(),
+        workers = config.workers,
+        connections_max,
+        "Rivulet listens"
+    );
 }
 
 /// How many streams this node holds, after the limit of open files has been raised as far as it goes.
@@ -144,6 +166,12 @@ fn connections_max(config: &Config) -> usize {
     }
 }
 
+/// All certificates that are shown to anybody.
+fn certificates(config: &Config) -> Vec<Arc<Certificates>> {
+    let admin = config.admin_tls.as_ref().map(|tls| &tls.certificates);
+    config.listener.tls.iter().chain(admin).cloned().collect()
+}
+
 async fn connect(config: &Config) -> Result<(Arc<dyn Transport>, Feed), Failure> {
     let (age, count) = (config.retention_age, config.retention_count.get());
     let Some(redis) = &config.redis else {
@@ -165,6 +193,9 @@ fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
         lifetime: config.lifetime,
         write_deadline: config.write_deadline,
         connections_max,
+        limits: config.limits.hub.clone(),
+        replays_max: config.limits.replays_max,
+        shed: config.stopping.shed,
         ..NodeConfig::default()
     }
 }
@@ -179,6 +210,10 @@ fn http_config(config: &Config) -> HttpConfig {
         hub_url: config.hub_url.clone(),
         body_len_max: config.body_limit,
         batch_len_max: config.batch_limit,
+        bodies_in_flight_max: config.limits.bodies_in_flight,
+        tls: config.listener.tls.clone(),
+        proxy_protocol: config.listener.proxy_protocol,
+        trusted_proxies: config.listener.trusted_proxies.clone(),
         send_buffer_len: config.send_buffer,
         ..HttpConfig::new(Arc::clone(&config.authorizer))
     }

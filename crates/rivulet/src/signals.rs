@@ -1,6 +1,13 @@
-//! The signals that ask the process to stop.
+//! The signals that ask the process to stop, and the one that asks it to read its certificates again.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use std::sync::Arc;
+
+use rivulet_http::Certificates;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
+use tracing::info;
 
 /// SIGTERM and SIGINT from now on.
 pub(crate) struct Signals {
@@ -45,5 +52,32 @@ impl Stop {
             Self::Terminate => 128 + 15,
             Self::Interrupt => 128 + 2,
         }
+    }
+}
+
+/// Reads certificates again whenever SIGHUP comes, as long as it lives. Without it, or without certificates to read, the
+/// signal would end the process.
+pub(crate) struct Reloader(JoinHandle<()>);
+
+impl Reloader {
+    /// Begins to listen.
+    pub(crate) fn start(certificates: Vec<Arc<Certificates>>) -> std::io::Result<Self> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        Ok(Self(tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                info!(certificates = certificates.len(), "SIGHUP: certificates are read again");
+                for certificates in &certificates {
+                    let certificates = Arc::clone(certificates);
+                    // What came of it has been logged.
+                    let _ = tokio::task::spawn_blocking(move || certificates.reload()).await;
+                }
+            }
+        })))
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use actix_web::{HttpResponse, http::StatusCode, web};
-use rivulet_node::{FeedStatus, StalePartition};
+use rivulet_node::{FeedStatus, StalePartition, Unready};
 use serde_json::json;
 
 use super::{State, answer, endpoint::Endpoint};
@@ -25,7 +25,7 @@ async fn live() -> HttpResponse {
 /// New clients may be sent here.
 async fn ready(state: web::Data<State>) -> HttpResponse {
     let memory = *state.memory.borrow();
-    match not_ready(state.node.is_open(), memory, &state.node.feed_status(), SystemTime::now()) {
+    match not_ready(&state.node.readiness(), memory, &state.node.feed_status(), SystemTime::now()) {
         None => answer::json(StatusCode::OK, &json!({ "status": "ready" })),
         Some(reasons) => answer::json(StatusCode::SERVICE_UNAVAILABLE, &reasons),
     }
@@ -34,13 +34,13 @@ async fn ready(state: web::Data<State>) -> HttpResponse {
 /// Why no clients should be sent here, if so: it stops, it has no room, or partitions are stale, and which, since when,
 /// and what was seen last.
 fn not_ready(
-    is_open: bool,
+    unready: &[Unready],
     memory: MemoryState,
     feed: &FeedStatus,
     now: SystemTime,
 ) -> Option<serde_json::Value> {
-    if !is_open {
-        return Some(json!({ "status": "not ready", "reason": "the node is stopping" }));
+    if let Some(leaving) = unready.iter().find(|reason| **reason == Unready::Leaving) {
+        return Some(json!({ "status": "not ready", "reason": leaving.to_string() }));
     }
     if let FeedStatus::Stale(partitions) = feed {
         let stale = |stale: &StalePartition| {
@@ -55,11 +55,13 @@ fn not_ready(
         let stale: Vec<_> = partitions.iter().map(stale).collect();
         return Some(json!({ "status": "not ready", "reason": reason, "stale_partitions": stale }));
     }
-    let MemoryState { max, used, tight } = memory;
-    let reason = "memory is tight";
-    tight.then(|| {
-        json!({ "status": "not ready", "reason": reason, "memory_used_bytes": used, "memory_max_bytes": max })
-    })
+    let reason = unready.first()?;
+    let mut answer = json!({ "status": "not ready", "reason": reason.to_string() });
+    if *reason == Unready::MemoryTight {
+        answer["memory_used_bytes"] = memory.used.into();
+        answer["memory_max_bytes"] = memory.max.into();
+    }
+    Some(answer)
 }
 
 #[cfg(test)]
@@ -76,8 +78,8 @@ mod tests {
         let partition = rivulet_core::Partition::new(3);
         let stale = FeedStatus::Stale(vec![StalePartition { partition, since, reason }]);
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(67);
-        assert_eq!(not_ready(true, AMPLE, &FeedStatus::Live, now), None);
-        let answer = not_ready(true, AMPLE, &stale, now).unwrap();
+        assert_eq!(not_ready(&[], AMPLE, &FeedStatus::Live, now), None);
+        let answer = not_ready(&[], AMPLE, &stale, now).unwrap();
         let expected = json!([{
             "partition": 3,
             "since": "Thu, 01 Jan 1970 00:01:00 GMT",
@@ -85,14 +87,16 @@ mod tests {
             "reason": "connection refused",
         }]);
         assert_eq!(answer["stale_partitions"], expected);
-        let stopping = not_ready(false, AMPLE, &FeedStatus::Live, now).unwrap();
+        let stopping =
+            not_ready(&[Unready::MemoryTight, Unready::Leaving], AMPLE, &FeedStatus::Live, now).unwrap();
         assert_eq!(stopping["reason"], "the node is stopping");
     }
 
     #[test]
     fn a_node_whose_memory_is_tight_is_not_ready_and_says_how_much_it_has() {
         let tight = MemoryState { tight: true, ..AMPLE };
-        let answer = not_ready(true, tight, &FeedStatus::Live, SystemTime::now()).unwrap();
+        let unready = [Unready::MemoryTight];
+        let answer = not_ready(&unready, tight, &FeedStatus::Live, SystemTime::now()).unwrap();
         assert_eq!((&answer["memory_used_bytes"], &answer["memory_max_bytes"]), (&json!(850), &json!(1_000)));
     }
 }

@@ -20,7 +20,13 @@ impl Listener {
         let node = Node::start(transport, feed, NodeConfig::default());
         let memory = MemorySampler::start(None);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let admin = serve(Arc::clone(&node), memory.state(), listener, None).unwrap();
+        let observed = Observed {
+            node: Arc::clone(&node),
+            memory: memory.state(),
+            http: Arc::default(),
+            listener: Arc::default(),
+        };
+        let admin = serve(observed, listener, None).unwrap();
         Self { node, admin, client: reqwest::Client::new(), _memory: memory }
     }
 
@@ -90,18 +96,22 @@ async fn the_list_of_paths_has_what_answers_and_nothing_else() {
     assert_eq!((status, content_type.as_str()), (200, "text/plain; charset=utf-8"));
     let paths: Vec<&str> =
         list.lines().filter_map(|line| line.split_once(' ')).map(|(path, _)| path).collect();
-    for path in ["/live", "/ready", "/metrics", "/debug/pprof/heap", "/debug/pprof/profile"] {
+    for path in ["/live", "/ready", "/metrics", "/debug/pprof/heap", "/debug/connections", "/kick"] {
         assert!(paths.contains(&path), "{path} is not in\n{list}");
     }
     for path in paths {
         let head = listener.send(Method::HEAD, &format!("{path}?seconds=0")).await;
         assert_ne!(head.status(), 404, "{path} is listed");
-        for method in [Method::POST, Method::DELETE, Method::OPTIONS] {
+        let (others, allow) = match path {
+            "/kick" => ([Method::GET, Method::DELETE, Method::OPTIONS], "POST"),
+            _ => ([Method::POST, Method::DELETE, Method::OPTIONS], "GET, HEAD"),
+        };
+        for method in others {
             let (status, slug, problem) = listener.problem(method.clone(), path).await;
             assert_eq!((status, slug.as_str()), (405, "method-not-allowed"), "{method} {path}: {problem}");
         }
         let response = listener.send(Method::PUT, path).await;
-        assert_eq!(response.headers()["allow"], "GET, HEAD", "{path}");
+        assert_eq!(response.headers()["allow"], allow, "{path}");
     }
     for path in ["/debug", "/metrics/", "/.well-known/mercure", "//"] {
         let (status, slug, problem) = listener.problem(Method::GET, path).await;

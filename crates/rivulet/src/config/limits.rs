@@ -1,6 +1,6 @@
 //! The limits of the hub, and the bounds of this node that belong to them.
 
-use std::{num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{num::NonZeroUsize, str::FromStr};
 
 use rivulet_node::{Limit, LimitsConfig, Pace};
 
@@ -12,8 +12,6 @@ use crate::quantity;
 pub(crate) struct Limits {
     /// What holds for all nodes together.
     pub(crate) hub: LimitsConfig,
-    /// The claim that a token's own limits stand in.
-    pub(crate) claim: String,
     /// Streams that may catch up with the log at the same time.
     pub(crate) replays_max: usize,
     /// Bytes of updates that publishers may be sending at the same time.
@@ -36,12 +34,10 @@ impl Reader<'_> {
         };
         self.unreachable_quotas(&hub);
         hub.closed_when_away = self.closed();
-        let claim = self.value("limits-claim", claim);
         let replays_max = self.value("replays-max", values::count);
         let bodies_in_flight = self.bodies_in_flight(largest_body);
         Some(Limits {
             hub,
-            claim: claim?,
             replays_max: replays_max.map(NonZeroUsize::get)?,
             bodies_in_flight: bodies_in_flight?,
         })
@@ -109,15 +105,4 @@ impl Reader<'_> {
 /// The name in flags, behind `--limit-`.
 fn flag_name(limit: Limit) -> String {
     limit.as_str().replace('_', "-")
-}
-
-fn claim(name: &str) -> Result<String, String> {
-    rivulet_http::auth::check_limits_claim(name).map(|()| name.to_owned()).map_err(|error| error.to_string())
-}
-
-/// After which time what a dead node held is free again.
-pub(super) fn lease(text: &str) -> Result<Duration, String> {
-    let lease = quantity::duration(text)?;
-    let fits = (Duration::from_secs(5)..=Duration::from_secs(300)).contains(&lease);
-    if fits { Ok(lease) } else { Err("must be 5s to 5m".to_owned()) }
 }

@@ -23,6 +23,11 @@ impl Reader<'_> {
             count.ok_or(format!("must be 0 to {REPLICAS_MAX}"))
         });
         let wait_timeout = self.value("redis-wait-timeout", wait_timeout);
+        let lease = self.value("limits-lease", lease);
+        if url.is_none() && self.is_given("limits-lease") {
+            let text = "--limits-lease needs --redis-url: a node that stands alone counts for itself";
+            self.mistakes.push(text.to_owned());
+        }
         let ca = self.pem("redis-ca-file", "CERTIFICATE");
         let client = match (
             self.pem("redis-cert-file", "CERTIFICATE"),
@@ -49,6 +54,7 @@ impl Reader<'_> {
             count,
             wait_replicas: wait_replicas?,
             wait_timeout: wait_timeout?,
+            lease: lease?,
             tls: TlsFiles { ca, client },
             ..RedisConfig::default()
         }))
@@ -86,4 +92,11 @@ fn wait_timeout(text: &str) -> Result<Duration, String> {
     let timeout = quantity::duration(text)?;
     let fits = (Duration::from_millis(1)..=Duration::from_secs(60)).contains(&timeout);
     if fits { Ok(timeout) } else { Err("must be 1ms to 1m".to_owned()) }
+}
+
+/// After which time what a dead node held is free again.
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = quantity::duration(text)?;
+    let fits = (Duration::from_secs(5)..=Duration::from_secs(300)).contains(&lease);
+    if fits { Ok(lease) } else { Err("must be 5s to 5m".to_owned()) }
 }

@@ -2,7 +2,7 @@
 
 use rivulet_http::auth::{
     Algorithm, AuthConfig, Authorizer, COOKIE_NAME_V0, COOKIE_NAME_V1, COOKIE_NAME_V1_DEVELOPMENT, KeySource,
-    TrustedIssuer, V0Config, V1Config,
+    TrustedIssuer, V0Config, V1Config, check_limits_claim,
 };
 use url::Url;
 
@@ -21,6 +21,8 @@ impl Reader<'_> {
         }
         let resource = self.resource(&issuers, hub_url);
         let cookie_name = self.value("cookie-name", values::cookie_name);
+        let limits_claim =
+            self.value("limits-claim", |name| check_limits_claim(name).map(|()| name.to_owned()));
         if self.mistakes.len() > mistakes_before {
             return None;
         }
@@ -45,7 +47,7 @@ impl Reader<'_> {
             issuers,
             cookie_name: cookie(default_v1),
         });
-        let authorizer = Authorizer::new(AuthConfig { v0, v1, ..AuthConfig::default() });
+        let authorizer = Authorizer::new(AuthConfig { v0, v1, limits_claim, ..AuthConfig::default() });
         authorizer.map_err(|errors| self.mistakes.extend(errors.iter().map(|e| format!("tokens: {e}")))).ok()
     }
 
