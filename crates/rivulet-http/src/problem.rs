@@ -265,11 +265,11 @@ impl From<AppendError> for Problem {
 impl From<SubscribeError> for Problem {
     fn from(error: SubscribeError) -> Self {
         match error {
-            SubscribeError::NodeFull => {
+            SubscribeError::NodeFull | SubscribeError::MemoryTight | SubscribeError::ReplaysBusy => {
                 Self::new(ProblemKind::NodeFull, "try again, another node may have room")
                     .retry_after(RETRY_ELSEWHERE)
             }
-            SubscribeError::Closing => {
+            SubscribeError::Closing | SubscribeError::Kicked => {
                 Self::new(ProblemKind::NodeClosing, "try again, another node will answer")
                     .retry_after(RETRY_ELSEWHERE)
             }
