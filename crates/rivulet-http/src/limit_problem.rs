@@ -182,6 +182,9 @@ pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
         SubscribeError::ReplaysBusy => {
             (ProblemKind::ReplaysBusy, "as many streams as may are being replayed on this node now")
         }
+        SubscribeError::Kicked => {
+            (ProblemKind::Kicked, "an operator, or a limit, ended this connection before its stream began")
+        }
         SubscribeError::Closing => (ProblemKind::NodeClosing, "this node takes no new subscribers"),
         SubscribeError::Transport(error) => return error.into(),
     };

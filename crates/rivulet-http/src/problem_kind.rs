@@ -66,6 +66,7 @@ kinds! {
     NodeBusy = "node-busy", "This node has too many requests under way", 503;
     MemoryTight = "memory-tight", "This node is short of memory", 503;
     ReplaysBusy = "replays-busy", "This node is busy with replays", 503;
+    Kicked = "kicked", "This connection was ended before its stream began", 503;
     BodiesBusy = "bodies-busy", "This node is busy with publications", 503;
     TransportUnavailable = "transport-unavailable", "The hub cannot reach its log", 503;
 }

@@ -1,6 +1,6 @@
 //! What a node is told when it starts, and the limits that nobody needs to change, each with its reason.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{LimitsConfig, PageLimits};
 
@@ -45,6 +45,48 @@ pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 35_000_000;
 /// How far before the log's clock a position may be that another node may have shown, in microseconds: a clock jumps by
 /// half a minute when another server takes a log over, and this node may not have heard of that yet.
 pub(crate) const UNHEARD_MAX_MICROS: u64 = 60_000_000;
+/// Bytes of frames that the seats of one worker may have begun and not finished, each frame once: what readers that take
+/// nothing keep in memory, beyond the rings, until their write deadline. Sixteen of the largest updates that are usual,
+/// so that only a crowd of stalled readers with large updates of their own ever meets it.
+pub(crate) const PINNED_BYTES_MAX: usize = 16 << 20;
+/// When it is met, streams are ended until so much is left: the seats are not to be searched again for each frame.
+pub(crate) const PINNED_BYTES_LOW: usize = PINNED_BYTES_MAX / 4 * 3;
+/// A rest up to this length is copied if it keeps a frame of eight times this alive: a copy is cheaper than the write
+/// that left it.
+pub(crate) const REST_COPIED_LEN_MAX: usize = 2 << 10;
+/// Bytes of the deliveries in the inboxes of all workers, each once: 512 of the largest updates would be half a gigabyte.
+/// Beyond, the pump waits, and the feed behind it.
+pub(crate) const INBOXES_BYTES_MAX: u32 = 64 << 20;
+/// What a delivery costs in an inbox beside its frame.
+pub(crate) const DELIVERY_BYTES: u32 = 256;
+/// How long a stream that is let go may take for what it was given already: it comes back with its cursor, so nothing is
+/// lost, and one that cannot take a few kilobytes in this time would not in ten times as much.
+pub(crate) const PARTING_WAIT: Duration = Duration::from_secs(2);
+/// When a client that was let go is told to come back, drawn evenly, in milliseconds. Not at once: other nodes get the
+/// streams of a node as the even slope in which they end, and those of one slice shall not arrive together. Not later:
+/// its updates wait so long.
+pub(crate) const RETRY_MS: RangeInclusive<u32> = 1_000..=10_000;
+/// How much longer than its period a drain may take: the last streams take their rest.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(3);
+/// How often a node looks whether it holds more than others.
+pub(crate) const SHED_INTERVAL: Duration = Duration::from_secs(1);
+/// A node sheds while it holds so many connections more than the mean, and this share of it more: the mean is some
+/// seconds old, and a difference that nobody notices is not worth a reconnect.
+pub(crate) const SHED_MARGIN_MIN: f64 = 10.0;
+pub(crate) const SHED_MARGIN_SHARE: f64 = 0.1;
+/// Kicks that may wait for their turn: an operator sends one at a time.
+pub(crate) const KICKS_LEN_MAX: usize = 64;
+/// Seats that a worker looks at in one go when it is asked about them: a fraction of a millisecond.
+pub(crate) const SCAN_LEN: usize = 2048;
+/// Seats that a worker describes, or ends for a kick, in one go: some microseconds each.
+pub(crate) const SCAN_FOUND_MAX: usize = 256;
+/// Longest wait for a worker's answer.
+pub(crate) const ASK_WAIT: Duration = Duration::from_secs(2);
+/// Inspections under way at the same time.
+pub(crate) const INSPECTIONS_MAX: usize = 2;
+/// A node that was full is ready again once so many per cent of its places are taken: at the limit itself each stream
+/// that ends would make it ready, and the next one not.
+pub(crate) const READY_AGAIN_PERCENT: usize = 90;
 /// Longest wait for one of the node's reads of the log.
 pub(crate) const READ_WAIT_MAX: Duration = Duration::from_secs(10);
 /// The pause before a stream's read of the log is tried again, at first and at the most.
@@ -63,6 +105,12 @@ pub struct NodeConfig {
     pub connections_max: usize,
     /// Reads of the log that this node has under way at the same time for replays.
     pub replay_reads_max: usize,
+    /// Subscribers that may replay at the same time after they came with a last id; one more is refused. (Those that were
+    /// too slow for live updates replay too, and are not counted.)
+    pub replays_max: usize,
+    /// What share of its connections a node may end per minute, from 0 to 1, while it holds more than others do, so that
+    /// they spread over the nodes again. `None`: never.
+    pub shed: Option<f64>,
     /// The limits of the hub, the same on all nodes.
     pub limits: LimitsConfig,
 }
@@ -75,6 +123,8 @@ impl Default for NodeConfig {
             write_deadline: Duration::from_secs(20),
             connections_max: 100_000,
             replay_reads_max: 64,
+            replays_max: 10_000,
+            shed: None,
             limits: LimitsConfig::default(),
         }
     }

@@ -1,11 +1,17 @@
 //! An update on its way to the subscribers of this node: encoded once, shared by all workers and rings.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rivulet_core::{Frame, Partition, Partitions, Position, Topic};
 use smallvec::SmallVec;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{Appended, registry::PatternId};
+use crate::{
+    Appended,
+    config::{DELIVERY_BYTES, INBOXES_BYTES_MAX},
+    question::Question,
+    registry::PatternId,
+};
 
 /// What the pump hands to workers, and what the pages of the log hold.
 #[derive(Debug)]
@@ -73,13 +79,41 @@ pub(crate) struct Loss {
     pub(crate) topics: Option<Arc<[Topic]>>,
 }
 
-/// What a worker takes in.
+/// A delivery in the inboxes of workers, with what it takes of their budget: given back when the last worker has it in
+/// its rings.
 #[derive(Clone, Debug)]
+pub(crate) struct Letter(Arc<Sealed>);
+
+#[derive(Debug)]
+struct Sealed {
+    delivery: Arc<Delivery>,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Letter {
+    /// Waits until the budget allows it.
+    pub(crate) async fn seal(delivery: Arc<Delivery>, budget: &Arc<Semaphore>) -> Self {
+        let len = u32::try_from(delivery.frame.bytes.len()).unwrap_or(u32::MAX);
+        let len = len.saturating_add(DELIVERY_BYTES).min(INBOXES_BYTES_MAX);
+        let bytes = budget.clone().acquire_many_owned(len).await;
+        Self(Arc::new(Sealed { delivery, _bytes: bytes.expect("the budget is never closed") }))
+    }
+
+    pub(crate) fn delivery(&self) -> &Arc<Delivery> {
+        &self.0.delivery
+    }
+}
+
+/// What a worker takes in.
 pub(crate) enum Input {
-    Deliver(Arc<Delivery>),
+    Deliver(Letter),
     /// Everything of the partition up to this position has been delivered to this worker, or was lost.
     Verified(Partition, Position),
     Lost(Loss),
+    /// Look at something and answer.
+    Ask(Question),
+    /// Let all streams go, evenly over this period.
+    Drain(Duration),
     /// End all streams; no new ones come.
     Close,
 }

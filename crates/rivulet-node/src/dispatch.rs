@@ -4,7 +4,7 @@
 //! the next dirty source has its turn. What arrived meanwhile joins the pending frames of all who were not served yet:
 //! the busier the node, the more updates travel in one write, and no topic starves another.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, num::NonZero, sync::Arc};
 
 use rivulet_core::{
     Partitions,
@@ -18,11 +18,13 @@ use crate::{
     config::{RINGS_BYTES_MAX, SLICE_LEN, WRITES_IN_A_ROW_MAX},
     delivery::Delivery,
     gather::gather,
+    pins::Pins,
     replay::{Replay, parts},
-    seat::{Phase, Seat, Wrote},
+    seat::{Phase, Seat, Written, Wrote},
     seats::{Behind, Seats, narrow},
     source::Source,
     stats::{WorkerStats, count},
+    wheel::Tick,
 };
 
 /// Which sources have members to look at.
@@ -35,6 +37,13 @@ pub(crate) struct Passes {
     pub(crate) unfinished: Vec<(usize, u32)>,
 }
 
+/// What a write needs of the worker.
+struct Desk<'a> {
+    stats: &'a WorkerStats,
+    pins: &'a mut Pins,
+    now: Tick,
+}
+
 /// What is to be done with a seat after one write.
 enum Next {
     /// It has everything.
@@ -45,8 +54,8 @@ enum Next {
     Wait,
     /// What it needs is only in the log.
     ReadLog,
-    /// Its connection is broken.
-    End,
+    /// Its connection is broken, or it has been let go and has taken everything.
+    End(CloseReason),
 }
 
 impl Seats {
@@ -155,7 +164,7 @@ impl Seats {
                     self.reads_wanted.push((key, self.seats[key].serial));
                     return self.set_behind(key, Behind::Yes);
                 }
-                Next::End => return self.end(key, CloseReason::ClientGone),
+                Next::End(reason) => return self.end(key, reason),
             }
         }
         self.passes.unfinished.push((key, self.seats[key].serial));
@@ -163,29 +172,40 @@ impl Seats {
     }
 
     fn write_some(&mut self, key: usize) -> Next {
-        let Self { seats, sources, stats, wheel, partitions, verified_base, .. } = self;
+        let Self { seats, sources, stats, wheel, partitions, verified_base, pins, .. } = self;
         let seat = &mut seats[key];
+        let mut desk = Desk { stats, pins, now: wheel.now() };
         match std::mem::replace(&mut seat.phase, Phase::Live) {
             Phase::Reserved => {
                 seat.phase = Phase::Reserved;
                 Next::Wait
             }
-            Phase::Replaying(replay) => write_replay(seat, sources, replay, *partitions, stats, wheel.now()),
+            Phase::Parting => {
+                seat.phase = Phase::Parting;
+                let nothing = Batch::starting_after(&seat.cursor, seat.reach, *partitions);
+                match write(seat, &nothing, &mut desk) {
+                    Wrote::All => Next::End(CloseReason::Drained),
+                    Wrote::Part => Next::Again,
+                    Wrote::Blocked => Next::Wait,
+                    Wrote::Gone => Next::End(CloseReason::ClientGone),
+                }
+            }
+            Phase::Replaying(replay) => write_replay(seat, sources, replay, *partitions, &mut desk),
             Phase::Live => {
                 let Some(batch) = gather(seat, sources, *partitions, *verified_base) else {
                     let matchers = seat.memberships.iter().map(|m| &sources[m.source as usize].matcher);
-                    let replay = Replay::of(parts(matchers, *partitions));
+                    let replay = Replay::of(parts(matchers, *partitions), None);
                     seat.phase = Phase::Replaying(Box::new(replay));
                     count(&stats.replays, 1);
                     return Next::Again;
                 };
                 let full = batch.is_full();
-                match write(seat, &batch, stats, wheel.now()) {
+                match write(seat, &batch, &mut desk) {
                     Wrote::All if full => Next::Again,
                     Wrote::All => Next::Level,
                     Wrote::Part => Next::Again,
                     Wrote::Blocked => Next::Wait,
-                    Wrote::Gone => Next::End,
+                    Wrote::Gone => Next::End(CloseReason::ClientGone),
                 }
             }
         }
@@ -208,18 +228,18 @@ fn write_replay(
     sources: &Slab<Source>,
     mut replay: Box<Replay>,
     partitions: Partitions,
-    stats: &WorkerStats,
-    now: crate::wheel::Tick,
+    desk: &mut Desk<'_>,
 ) -> Next {
     let batch = replay.batch(seat, sources, partitions);
-    let wrote = write(seat, &batch, stats, now);
+    let wrote = write(seat, &batch, desk);
     if wrote == Wrote::Blocked {
-        count(&stats.deliveries, seat.begin(&batch));
+        count(&desk.stats.deliveries, seat.begin(&batch));
+        desk.pins.note(seat, 0);
     }
     drop(batch);
     let has_page = replay.has_page(&seat.cursor);
     let next = match wrote {
-        Wrote::Gone => Next::End,
+        Wrote::Gone => Next::End(CloseReason::ClientGone),
         Wrote::Blocked => {
             replay.put_back();
             Next::Wait
@@ -243,17 +263,23 @@ fn write_replay(
     next
 }
 
-fn write(seat: &mut Seat, batch: &Batch<'_>, stats: &WorkerStats, now: crate::wheel::Tick) -> Wrote {
-    let mut written = crate::seat::Written::default();
+fn write(seat: &mut Seat, batch: &Batch<'_>, desk: &mut Desk<'_>) -> Wrote {
+    let mut written = Written::default();
     let wrote = seat.write(batch, &mut written);
     if written.bytes > 0 {
-        seat.last_write = now;
+        seat.last_write = desk.now;
         seat.blocked_since = None;
-        count(&stats.bytes_written, written.bytes);
-        count(&stats.deliveries, written.deliveries);
+        count(&desk.stats.bytes_written, written.bytes);
+        count(&desk.stats.deliveries, written.deliveries);
+    }
+    if !seat.partial.is_empty() || seat.pin.is_some() {
+        desk.pins.note(seat, written.begun_len);
     }
     match wrote {
-        Wrote::Blocked => _ = seat.blocked_since.get_or_insert(now),
+        Wrote::Blocked => {
+            let now = NonZero::new(desk.now).unwrap_or(NonZero::<Tick>::MIN);
+            _ = seat.blocked_since.get_or_insert(now);
+        }
         // There may have been nothing left to write: what it was blocked on has been discarded by the log as well.
         Wrote::All => seat.blocked_since = None,
         Wrote::Part | Wrote::Gone => {}
@@ -268,6 +294,8 @@ impl Seats {
         self.stats.seats.store(self.seats.len(), Relaxed);
         self.stats.behind.store(self.behind, Relaxed);
         self.stats.ring_bytes.store(self.ring_bytes, Relaxed);
+        self.stats.pinned_bytes.store(self.pins.bytes(), Relaxed);
+        self.stats.reserved.store(self.reserved, Relaxed);
         debug_assert!(narrow(self.seats.len()) < u32::MAX);
     }
 }

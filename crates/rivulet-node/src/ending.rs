@@ -13,12 +13,24 @@ pub enum CloseReason {
     TokenExpired,
     /// The node stopped.
     NodeShutdown,
+    /// The node let its streams go one after another, before it stops or since others hold fewer: the client was told
+    /// when to come back.
+    Drained,
+    /// An operator ended it, or a limit that was exceeded while nobody could count.
+    Kicked,
 }
 
 impl CloseReason {
     /// All reasons, in the order of their counters.
-    pub const ALL: [CloseReason; 5] =
-        [Self::ClientGone, Self::Stalled, Self::Lifetime, Self::TokenExpired, Self::NodeShutdown];
+    pub const ALL: [CloseReason; 7] = [
+        Self::ClientGone,
+        Self::Stalled,
+        Self::Lifetime,
+        Self::TokenExpired,
+        Self::NodeShutdown,
+        Self::Drained,
+        Self::Kicked,
+    ];
 
     /// The name in logs and metrics.
     pub const fn as_str(self) -> &'static str {
@@ -28,6 +40,8 @@ impl CloseReason {
             Self::Lifetime => "lifetime",
             Self::TokenExpired => "token_expired",
             Self::NodeShutdown => "node_shutdown",
+            Self::Drained => "drained",
+            Self::Kicked => "kicked",
         }
     }
 }

@@ -18,17 +18,24 @@ mod config;
 pub mod contract;
 mod delivery;
 mod dispatch;
+mod drain;
 mod ending;
 mod gap;
 mod gather;
+pub mod inspect;
 mod kick;
+mod kicker;
 mod limits;
 mod locations;
 pub mod memory;
 mod node;
+mod node_phase;
 mod pages;
+mod pins;
 mod places;
 mod pump;
+mod question;
+mod readiness;
 mod ready;
 mod registry;
 mod replay;
@@ -37,6 +44,7 @@ mod resume;
 mod ring;
 mod seat;
 mod seats;
+mod shed;
 mod socket;
 mod source;
 mod stats;
@@ -57,10 +65,12 @@ pub use limits::{
 };
 pub use memory::{MemoryTransport, Retention};
 pub use node::Node;
+pub use node_phase::NodePhase;
+pub use readiness::Unready;
 pub use reservation::Reservation;
 pub use socket::{Socket, Unsent};
 pub use stats::NodeSnapshot;
-pub use subscribe::{Resumed, SubscribeError, SubscribeRequest};
+pub use subscribe::{Refusal, Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
     AppendError, Appended, Feed, FeedEvent, FeedStatus, Gap, Interest, Page, PageLimits, Selection,
     StalePartition, Transport, TransportError,

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -13,15 +13,27 @@ use parking_lot::Mutex;
 use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     task::{JoinError, JoinHandle},
 };
 use uuid::Uuid;
 
 use crate::{
-    AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodeSnapshot, Peers, Permit,
-    Rate, SubscribeError, Transport, TransportError, Wanted, delivery::Input, locations::Locations,
-    pages::Pages, places::Places, pump, registry::Registry, seats::Seats, worker::Worker, workers::Workers,
+    AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodePhase, NodeSnapshot,
+    Peers, Permit, Rate, Refusal, Transport, TransportError, Wanted,
+    config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
+    delivery::Input,
+    kicker,
+    locations::Locations,
+    node_phase::PhaseCell,
+    pages::Pages,
+    places::Places,
+    pump,
+    registry::Registry,
+    seats::Seats,
+    shed,
+    worker::Worker,
+    workers::Workers,
 };
 
 /// How long a stopping node waits until its workers have ended all streams: they only have to close sockets.
@@ -29,8 +41,9 @@ const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
 /// See the module's documentation.
 pub struct Node {
-    shared: Arc<NodeShared>,
-    pump: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) shared: Arc<NodeShared>,
+    /// What runs in the background, and ends with the node.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What the workers and the pump share.
@@ -45,7 +58,16 @@ pub(crate) struct NodeShared {
     pub(crate) pages: Arc<Pages>,
     pub(crate) locations: Arc<Locations>,
     pub(crate) partitions: Partitions,
-    open: AtomicBool,
+    pub(crate) phase: PhaseCell,
+    pub(crate) memory_tight: AtomicBool,
+    /// The places of those that replay after a last id.
+    pub(crate) replays: Arc<Places>,
+    /// The bytes that deliveries in inboxes may hold.
+    pub(crate) inboxes_budget: Arc<Semaphore>,
+    /// The turns of those who look into the workers.
+    pub(crate) inspections: Semaphore,
+    /// By [`Refusal`].
+    pub(crate) refused: [AtomicU64; Refusal::ALL.len()],
     published: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) encoded: AtomicU64,
@@ -64,7 +86,12 @@ impl Node {
             pages: Pages::new(transport.clone(), runtime.clone(), reads.clone()),
             locations: Locations::new(transport.clone(), runtime.clone(), reads),
             partitions: transport.partitions(),
-            open: AtomicBool::new(true),
+            phase: PhaseCell::new(),
+            memory_tight: AtomicBool::new(false),
+            replays: Places::new(config.replays_max),
+            inboxes_budget: Arc::new(Semaphore::new(INBOXES_BYTES_MAX as usize)),
+            inspections: Semaphore::new(INSPECTIONS_MAX),
+            refused: [const { AtomicU64::new(0) }; Refusal::ALL.len()],
             published: AtomicU64::new(0),
             received: AtomicU64::new(0),
             encoded: AtomicU64::new(0),
@@ -72,8 +99,13 @@ impl Node {
             transport,
             config,
         });
-        let pump = tokio::spawn(pump::run(shared.clone(), feed));
-        Arc::new(Self { shared, pump: Mutex::new(Some(pump)) })
+        let (kicks, kicked) = mpsc::channel(KICKS_LEN_MAX);
+        let mut tasks = vec![
+            tokio::spawn(pump::run(shared.clone(), feed, kicks)),
+            tokio::spawn(kicker::run(shared.clone(), kicked)),
+        ];
+        tasks.extend(shared.config.shed.map(|share| tokio::spawn(shed::run(shared.clone(), share))));
+        Arc::new(Self { shared, tasks: Mutex::new(tasks) })
     }
 
     /// Appends an update and answers its id on the wire: the publisher's own, or that of its position. Goes on if the
@@ -148,27 +180,10 @@ impl Node {
         Worker::start(self.shared.clone(), seats, inbox)
     }
 
-    /// Whether a new subscriber has a chance here: to be asked before anything costs.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub fn check_room(&self) -> Result<(), SubscribeError> {
-        if !self.is_open() {
-            return Err(SubscribeError::Closing);
-        }
-        if self.shared.places.are_taken() { Err(SubscribeError::NodeFull) } else { Ok(()) }
-    }
-
-    /// Whether new subscribers are accepted.
-    pub fn is_open(&self) -> bool {
-        self.shared.is_open()
-    }
-
     /// Refuses new subscribers and ends all streams (`node_shutdown`). Returns when they have ended, or after five
     /// seconds.
     pub async fn shutdown(&self) {
-        self.shared.open.store(false, std::sync::atomic::Ordering::Release);
+        self.shared.phase.advance(NodePhase::Closed);
         for worker in self.shared.workers.all().iter() {
             if let Some(inbox) = self.shared.workers.inbox(worker) {
                 // Fails only if the worker has ended already.
@@ -181,9 +196,11 @@ impl Node {
                 "streams were still open when the node stopped"
             );
         }
-        if let Some(pump) = self.pump.lock().take() {
-            pump.abort();
-        }
+        self.end_tasks();
+    }
+
+    fn end_tasks(&self) {
+        self.tasks.lock().drain(..).for_each(|task| task.abort());
     }
 
     /// Whether the feed is alive.
@@ -198,6 +215,9 @@ impl Node {
             published: self.shared.published.load(Relaxed),
             received: self.shared.received.load(Relaxed),
             encoded: self.shared.encoded.load(Relaxed),
+            replaying: self.shared.replays.taken(),
+            refused: self.shared.refused(),
+            draining: !self.is_open(),
             ..NodeSnapshot::default()
         };
         self.shared.workers.add_to(&mut snapshot);
@@ -217,20 +237,14 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(pump) = self.pump.lock().take() {
-            pump.abort();
-        }
+        self.end_tasks();
     }
 }
 
 impl NodeShared {
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Acquire)
-    }
-
     /// Runs work of the transport on the node's runtime: connections made on a worker's thread would die with it. The
     /// work goes on if the caller is dropped.
-    async fn on_runtime<T: Send + 'static, E: From<TransportError> + Send + 'static>(
+    pub(crate) async fn on_runtime<T: Send + 'static, E: From<TransportError> + Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {

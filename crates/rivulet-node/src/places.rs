@@ -2,15 +2,19 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering::AcqRel, Ordering::Acquire},
+    atomic::{AtomicBool, AtomicUsize, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed},
 };
 
 use tokio::sync::Notify;
+
+use crate::config::READY_AGAIN_PERCENT;
 
 /// Counts connections against the node's limit.
 #[derive(Debug)]
 pub(crate) struct Places {
     taken: AtomicUsize,
+    /// Whether somebody was refused, or there was no place left, and there are not many again since.
+    scarce: AtomicBool,
     max: usize,
     emptied: Notify,
 }
@@ -21,16 +25,36 @@ pub(crate) struct Place(Arc<Places>);
 
 impl Places {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), max, emptied: Notify::new() })
+        Arc::new(Self {
+            taken: AtomicUsize::new(0),
+            scarce: AtomicBool::new(false),
+            max,
+            emptied: Notify::new(),
+        })
     }
 
     pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
         let taken = self.taken.fetch_update(AcqRel, Acquire, |taken| (taken < self.max).then_some(taken + 1));
+        if taken.map_or(true, |taken| taken + 1 == self.max) {
+            self.scarce.store(true, Relaxed);
+        }
         taken.ok().map(|_| Place(self.clone()))
     }
 
     pub(crate) fn are_taken(&self) -> bool {
         self.taken() >= self.max
+    }
+
+    /// Whether all places are taken, or were, and not so many have come back since that it is worth saying.
+    pub(crate) fn are_scarce(&self) -> bool {
+        if self.scarce.load(Relaxed) && self.taken() * 100 < self.max * READY_AGAIN_PERCENT {
+            self.scarce.store(false, Relaxed);
+        }
+        self.scarce.load(Relaxed)
+    }
+
+    pub(crate) fn max(&self) -> usize {
+        self.max
     }
 
     pub(crate) fn taken(&self) -> usize {
@@ -62,6 +86,21 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn places_stay_scarce_until_a_tenth_is_free() {
+        let places = Places::new(20);
+        let mut taken: Vec<_> = (0..19).map(|_| places.take()).collect();
+        assert!(!places.are_scarce(), "one is left");
+        taken.push(places.take());
+        assert!(places.are_scarce());
+        taken.truncate(18);
+        assert!(places.are_scarce(), "two are free, no more");
+        taken.truncate(17);
+        assert!(!places.are_scarce());
+        taken.extend((0..2).map(|_| places.take()));
+        assert!(!places.are_scarce(), "it is not full again");
+    }
 
     #[tokio::test]
     async fn a_place_comes_back_when_it_is_dropped() {

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::{
-    Appended, Feed, FeedEvent,
-    delivery::{Delivery, Input, Loss},
+    Appended, Feed, FeedEvent, Kick,
+    delivery::{Delivery, Input, Letter, Loss},
     node::NodeShared,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 const BURST_LEN_MAX: usize = 256;
 
 /// Runs until the transport or the node ends.
-pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed) {
+pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Sender<Kick>) {
     let mut events = Vec::with_capacity(BURST_LEN_MAX);
     while feed.recv_many(&mut events, BURST_LEN_MAX).await > 0 {
         for event in events.drain(..) {
@@ -24,11 +24,13 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed) {
                     // Ticks come as long as there is a feed: what nobody reads any more does not stay.
                     node.pages.expire();
                     node.locations.expire();
-                    hand_to_all(&node, &Input::Verified(partition, position)).await;
+                    node.hand_to_all(|| Input::Verified(partition, position)).await;
                 }
                 FeedEvent::Kick(kick) => {
-                    // Nobody is ended yet: see below.
-                    let _ = kick.ended.send(0);
+                    // It takes its time, which updates must not wait for. Too many at once: who asked sees no answer.
+                    if kicks.try_send(kick).is_err() {
+                        tracing::warn!("a kick was not carried out: too many wait for their turn");
+                    }
                 }
                 FeedEvent::Lost { partition, through, topics } => {
                     tracing::warn!(
@@ -36,7 +38,8 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed) {
                         "the feed may lack updates up to this position: who depends on them reads the log"
                     );
                     node.registry.lose(partition, through);
-                    hand_to_all(&node, &Input::Lost(Loss { partition, through, topics })).await;
+                    let loss = Loss { partition, through, topics };
+                    node.hand_to_all(|| Input::Lost(loss.clone())).await;
                 }
             }
         }
@@ -51,22 +54,26 @@ async fn route(node: &NodeShared, appended: &Appended) {
     }
     node.encoded.fetch_add(1, Relaxed);
     let delivery = Delivery::new(node.partitions, appended, patterns);
+    let letter = Letter::seal(delivery, &node.inboxes_budget).await;
     for worker in workers.iter() {
-        hand_over(node, worker, Input::Deliver(delivery.clone())).await;
+        node.hand_over(worker, Input::Deliver(letter.clone())).await;
     }
 }
 
-async fn hand_to_all(node: &NodeShared, input: &Input) {
-    for worker in node.workers.all().iter() {
-        hand_over(node, worker, input.clone()).await;
+impl NodeShared {
+    /// Hands an input to every worker.
+    pub(crate) async fn hand_to_all(&self, input: impl Fn() -> Input) {
+        for worker in self.workers.all().iter() {
+            self.hand_over(worker, input()).await;
+        }
     }
-}
 
-/// Waits while the worker's inbox is full: what does not fit then waits in the feed, and behind it in the transport.
-async fn hand_over(node: &NodeShared, worker: u8, input: Input) {
-    let Some(inbox) = node.workers.inbox(worker) else { return };
-    if let Err(TrySendError::Full(input)) = inbox.try_send(input) {
-        // Fails only if the worker has ended.
-        let _ = inbox.send(input).await;
+    /// Waits while the worker's inbox is full: what does not fit then waits in the feed, and behind it in the transport.
+    async fn hand_over(&self, worker: u8, input: Input) {
+        let Some(inbox) = self.workers.inbox(worker) else { return };
+        if let Err(TrySendError::Full(input)) = inbox.try_send(input) {
+            // Fails only if the worker has ended.
+            let _ = inbox.send(input).await;
+        }
     }
 }

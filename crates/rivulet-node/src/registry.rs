@@ -41,6 +41,14 @@ impl WorkerSet {
     }
 }
 
+impl FromIterator<u8> for WorkerSet {
+    fn from_iter<I: IntoIterator<Item = u8>>(workers: I) -> Self {
+        let mut set = Self::EMPTY;
+        workers.into_iter().for_each(|worker| set.insert(worker));
+        set
+    }
+}
+
 /// Names a matcher that is not a single topic, on this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct PatternId(u32);

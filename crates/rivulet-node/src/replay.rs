@@ -13,6 +13,7 @@ use crate::{
     gap,
     gather::take,
     pages::{Ask, SharedPage},
+    places::Place,
     seat::{Phase, Seat},
     source::Source,
     stats::{WorkerStats, count},
@@ -40,6 +41,8 @@ pub(crate) struct Replay {
     /// Of it, the page that is not written completely yet.
     page: Option<Arc<SharedPage>>,
     reading: Reading,
+    /// The turn of a subscriber that came with a last id.
+    _turn: Option<Place>,
 }
 
 /// Whether a page is being read now.
@@ -62,8 +65,8 @@ impl Drop for Reading {
 
 impl Replay {
     /// A replay of these parts.
-    pub(crate) fn of(parts: SmallVec<[Part; 1]>) -> Self {
-        Self { parts, current: 0, page: None, reading: Reading::No }
+    pub(crate) fn of(parts: SmallVec<[Part; 1]>, turn: Option<Place>) -> Self {
+        Self { parts, current: 0, page: None, reading: Reading::No, _turn: turn }
     }
 
     /// Whether it waits for a page, with nothing to write.

@@ -8,11 +8,13 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::{
-    CloseReason, Holding, TransportError,
+    CloseReason, Holding,
     batch::Reach,
+    places::Place,
     ready::SeatWaker,
     registry::interest,
     seat::{Phase, Seat},
+    seats::Seats,
     socket::Socket,
     subscribe::{Resumed, SubscribeError, SubscribeRequest},
     wheel::{Tick, ticks},
@@ -23,8 +25,13 @@ use crate::{
 pub struct Reservation {
     pub(crate) worker: Rc<WorkerShared>,
     pub(crate) key: usize,
+    /// Of the seat, which may be ended before it is opened: by a kick.
+    serial: u32,
+    id: Uuid,
     opened: bool,
     pub(crate) resumed: Option<Resumed>,
+    /// The turn to replay, until the replay has it.
+    pub(crate) turn: Option<Place>,
 }
 
 impl Reservation {
@@ -34,17 +41,25 @@ impl Reservation {
         holding: Option<Holding>,
     ) -> Result<Self, SubscribeError> {
         let SubscribeRequest { matchers, grants, last_event_id, expires_in } = request;
-        if !worker.is_open() {
+        worker.node.check_room()?;
+        if worker.is_closed() {
             return Err(SubscribeError::Closing);
         }
+        let turn = match &last_event_id {
+            Some(_) => Some(worker.node.replays.take().ok_or(SubscribeError::ReplaysBusy)?),
+            None => None,
+        };
         let place = worker.node.places.take().ok_or(SubscribeError::NodeFull)?;
-        let key = {
+        let id = Uuid::new_v4();
+        let (key, serial) = {
             let mut seats = worker.seats.borrow_mut();
-            let (ends_at, ends_as) = end_of_life(worker.now(), seats.config.lifetime, expires_in);
+            let now = worker.now();
+            let (ends_at, ends_as) = end_of_life(now, seats.config.lifetime, expires_in);
             seats.serials_drawn = seats.serials_drawn.wrapping_add(1);
+            let serial = seats.serials_drawn;
             let seat = Seat {
-                id: Uuid::new_v4(),
-                serial: seats.serials_drawn,
+                id,
+                serial,
                 phase: Phase::Reserved,
                 socket: None,
                 waker: SeatWaker::waker(seats.seats.vacant_key(), &worker.ready),
@@ -57,14 +72,16 @@ impl Reservation {
                 behind: false,
                 blocked_since: None,
                 last_write: 0,
+                since: now,
                 ends_at,
                 ends_as,
+                pin: None,
                 holding: holding.map(Box::new),
                 _place: place,
             };
-            seats.add(seat, &matchers)
+            (seats.add(seat, &matchers), serial)
         };
-        let mut reservation = Self { worker, key, opened: false, resumed: None };
+        let mut reservation = Self { worker, key, serial, id, opened: false, resumed: None, turn };
         reservation.confirm().await?;
         if let Some(last_event_id) = last_event_id {
             reservation.resume(last_event_id, &matchers).await?;
@@ -79,13 +96,22 @@ impl Reservation {
 
     /// The id of the subscriber, drawn by the hub per connection.
     pub fn subscriber_id(&self) -> Uuid {
-        self.worker.seats.borrow().seats[self.key].id
+        self.id
     }
 
-    /// Hands the socket over and starts the stream: `head` is written first, whatever it is, then the updates.
+    /// Its seat, unless that has been ended meanwhile.
+    pub(crate) fn seat<'a>(&self, seats: &'a mut Seats) -> Result<&'a mut Seat, SubscribeError> {
+        seats.get(self.key, self.serial).ok_or(SubscribeError::Kicked)
+    }
+
+    /// Hands the socket over and starts the stream: `head` is written first, whatever it is, then the updates. If the
+    /// connection was ended meanwhile (a kick), the socket is closed.
     pub fn open(mut self, socket: Box<dyn Socket>, head: Bytes) {
-        self.opened = true;
         let mut seats = self.worker.seats.borrow_mut();
+        if self.seat(&mut seats).is_err() {
+            return;
+        }
+        self.opened = true;
         let level = seats.level_cursor(self.key);
         let seat = &mut seats.seats[self.key];
         if matches!(seat.phase, Phase::Reserved) {
@@ -97,10 +123,11 @@ impl Reservation {
     }
 
     /// Waits until all sources are subscribed.
-    async fn confirm(&self) -> Result<(), TransportError> {
+    async fn confirm(&self) -> Result<(), SubscribeError> {
         let mut unconfirmed: Vec<(Matcher, Vec<usize>)> = Vec::new();
         {
-            let seats = self.worker.seats.borrow();
+            let mut seats = self.worker.seats.borrow_mut();
+            self.seat(&mut seats)?;
             for membership in &seats.seats[self.key].memberships {
                 let key = membership.source as usize;
                 let source = &seats.sources[key];
@@ -115,8 +142,9 @@ impl Reservation {
         for (matcher, keys) in unconfirmed {
             let since = self.worker.node.transport.confirmed(&interest(&matcher)).await?;
             let mut seats = self.worker.seats.borrow_mut();
+            // As long as it is there, its sources are: it is a member.
+            self.seat(&mut seats)?;
             for key in keys {
-                // The source cannot have gone meanwhile: this seat is a member.
                 let source = &mut seats.sources[key];
                 source.confirm(since.position(source.partition));
             }
@@ -129,9 +157,10 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.opened {
             let mut seats = self.worker.seats.borrow_mut();
-            seats.seats[self.key].phase = Phase::Reserved;
-            seats.end(self.key, CloseReason::ClientGone);
-            seats.publish_stats();
+            if self.seat(&mut seats).is_ok() {
+                seats.end(self.key, CloseReason::ClientGone);
+                seats.publish_stats();
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     config::{CLOCK_SKEW_MAX_MICROS, UNHEARD_MAX_MICROS},
     gap,
     pages::{Ask, SharedPage},
+    places::Place,
     replay::{Part, Replay, parts},
     seat::{Phase, Seat},
     stats::{WorkerStats, count},
@@ -65,16 +66,17 @@ impl Reservation {
         };
         let complete = openings.iter().all(|opening| !opening.unknown && opening.lacks_nothing());
         self.resumed = Some(if known && complete { Resumed::Known } else { Resumed::Earliest });
+        let turn = self.turn.take();
         let mut seats = self.worker.seats.borrow_mut();
         let stats = seats.stats.clone();
         count(&stats.replays, 1);
         let partitions = seats.partitions;
-        let seat = &mut seats.seats[self.key];
+        let seat = self.seat(&mut seats)?;
         let mut cursor = Cursor::at(openings.iter().map(|opening| opening.after).min().unwrap_or_default());
         openings.iter().for_each(|opening| cursor.advance(opening.part.partition, opening.after));
         seat.cursor = cursor;
         seat.tell_unknown(&mut openings, partitions, &stats);
-        seat.start_replay(openings, partitions, &stats);
+        seat.start_replay(openings, turn, partitions, &stats);
         Ok(())
     }
 
@@ -104,7 +106,7 @@ impl Reservation {
         &self,
         start: &Start,
         matchers: &[Matcher],
-    ) -> Result<Vec<Opening>, TransportError> {
+    ) -> Result<Vec<Opening>, SubscribeError> {
         let mut reads = JoinSet::new();
         for mut part in parts(matchers.iter(), self.worker.node.partitions) {
             let (cursor, unknown) = match start {
@@ -112,7 +114,11 @@ impl Reservation {
                 Start::Unknown => (Cursor::default(), true),
                 Start::After(cursor) | Start::AfterUpdate(cursor, _) => (cursor.clone(), false),
             };
-            part.floor = self.worker.seats.borrow().floor(self.key, part.partition);
+            {
+                let mut seats = self.worker.seats.borrow_mut();
+                self.seat(&mut seats)?;
+                part.floor = seats.floor(self.key, part.partition);
+            }
             reads.spawn_local(Opening::read(self.worker.clone(), part, cursor, unknown));
         }
         let mut openings = Vec::with_capacity(reads.len());
@@ -235,7 +241,13 @@ impl Seat {
 
     /// The pages that were read are shared, so most of them can be had again at once: only one is held, since a
     /// subscriber of all partitions would hold too much.
-    fn start_replay(&mut self, openings: Vec<Opening>, partitions: Partitions, stats: &WorkerStats) {
+    fn start_replay(
+        &mut self,
+        openings: Vec<Opening>,
+        turn: Option<Place>,
+        partitions: Partitions,
+        stats: &WorkerStats,
+    ) {
         let alone = openings.len() == 1;
         let mut first = None;
         let mut parts = smallvec::SmallVec::with_capacity(openings.len());
@@ -250,7 +262,7 @@ impl Seat {
             }
             parts.push(part);
         }
-        self.phase = Phase::Replaying(Box::new(Replay::of(parts)));
+        self.phase = Phase::Replaying(Box::new(Replay::of(parts, turn)));
         if let Some(page) = first {
             self.take_page(page, partitions, stats);
         }

@@ -46,6 +46,10 @@ impl Ring {
         self.frames.back().map_or(self.floor, |delivery| delivery.position().max(self.floor))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

@@ -3,11 +3,14 @@
 //! ```text
 //!  Reserved ──open──▶ Replaying ◀──fell off a ring── Live
 //!      └─────open─────────┼──────────────────────────▶ ▲
-//!                         └─read up to the ring────────┘          any of them ──end──▶ gone
+//!                         └─read up to the ring────────┘
+//!
+//!  Replaying or Live ──part──▶ Parting ──took its rest, or took too long──▶ gone          any of them ──end──▶ gone
 //! ```
 
 use std::{
     io::{self, IoSlice},
+    num::NonZero,
     pin::Pin,
     task::{Context, Poll, Waker},
 };
@@ -23,6 +26,7 @@ use crate::{
     batch::{Batch, Reach},
     config::WRITE_FRAMES_MAX,
     delivery::Delivery,
+    pins::PinKey,
     places::Place,
     replay::Replay,
     socket::{Socket, Unsent},
@@ -38,6 +42,8 @@ pub(crate) enum Phase {
     Replaying(Box<Replay>),
     /// It reads the rings.
     Live,
+    /// It was told to come back later, and takes what it was given before; nothing new is given to it.
+    Parting,
 }
 
 /// A seat's place among the members of one source.
@@ -68,10 +74,15 @@ pub(crate) struct Seat {
     pub(crate) grants: Box<[Matcher]>,
     /// Whether it may have something still to take; its sources count it.
     pub(crate) behind: bool,
-    pub(crate) blocked_since: Option<Tick>,
+    /// Since when its socket takes nothing (the first tick of a worker counts as the second).
+    pub(crate) blocked_since: Option<NonZero<Tick>>,
     pub(crate) last_write: Tick,
+    /// When it was reserved.
+    pub(crate) since: Tick,
     pub(crate) ends_at: Tick,
     pub(crate) ends_as: CloseReason,
+    /// Of what frame `partial` is the rest, if it has been counted.
+    pub(crate) pin: Option<PinKey>,
     /// Whose connection it is, and what it holds of the hub's limits.
     pub(crate) holding: Option<Box<Holding>>,
     pub(crate) _place: Place,
@@ -98,6 +109,8 @@ pub(crate) enum Wrote {
 pub(crate) struct Written {
     pub(crate) bytes: u64,
     pub(crate) deliveries: u64,
+    /// The length of the frame that was begun and not finished.
+    pub(crate) begun_len: usize,
 }
 
 impl Seat {
@@ -184,6 +197,7 @@ impl Seat {
             written.deliveries += 1;
             if left < bytes.len() {
                 self.partial = bytes.slice(left..);
+                written.begun_len = bytes.len();
                 return Wrote::Part;
             }
             left -= bytes.len();

@@ -13,9 +13,11 @@ use crate::{
     config::NodeConfig,
     delivery::Loss,
     dispatch::Passes,
+    drain::Drain,
+    pins::Pins,
     registry::{PatternId, Registry, shrink},
     replay::reach,
-    seat::{Membership, Phase, Seat},
+    seat::{Membership, Seat},
     source::Source,
     stats::{WorkerStats, count},
     wheel::Wheel,
@@ -42,6 +44,11 @@ pub(crate) struct Seats {
     pub(crate) verified_base: Position,
     pub(crate) ring_bytes: usize,
     pub(crate) behind: usize,
+    /// Seats whose socket has not come yet.
+    pub(crate) reserved: usize,
+    pub(crate) pins: Pins,
+    /// The streams that end while the node drains.
+    pub(crate) drain: Option<Drain>,
     /// Seats that want the next page of the log, with their serials.
     pub(crate) reads_wanted: Vec<(usize, u32)>,
     pub(crate) serials_drawn: u32,
@@ -72,6 +79,9 @@ impl Seats {
             verified_base: Position::ZERO,
             ring_bytes: 0,
             behind: 0,
+            reserved: 0,
+            pins: Pins::default(),
+            drain: None,
             reads_wanted: Vec::new(),
             serials_drawn: 0,
         }
@@ -96,6 +106,7 @@ impl Seats {
         seat.memberships = memberships;
         seat.behind = true;
         self.behind += 1;
+        self.reserved += 1;
         self.seats.insert(seat);
         key
     }
@@ -132,6 +143,11 @@ impl Seats {
         let verified = &mut self.verified[partition.index()];
         *verified = position.max(*verified);
         self.verified_base = self.verified.iter().copied().min().unwrap_or_default();
+    }
+
+    /// Per partition, up to where everything has been delivered to this worker.
+    pub(crate) fn verified(&self) -> &[Position] {
+        &self.verified
     }
 
     /// Where a seat stands that has everything its rings ever had: what is delivered from now on is what it lacks.
@@ -233,10 +249,16 @@ impl Seats {
         for membership in std::mem::take(&mut seat.memberships) {
             self.leave(membership);
         }
+        if let Some(pin) = seat.pin {
+            self.pins.release(pin);
+        }
+        let was_open = seat.socket.is_some();
         seat.close(reason);
-        if !matches!(seat.phase, Phase::Reserved) {
+        if was_open {
             count(&self.stats.closed[reason as usize], 1);
             tracing::debug!(subscriber.id = %seat.id, close.reason = reason.as_str(), cursor = %seat.cursor.id(self.partitions), "stream ended");
+        } else {
+            self.reserved -= 1;
         }
         if self.seats.is_empty() {
             self.seats.shrink_to_fit();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::CloseReason;
+use crate::{CloseReason, subscribe::Refusal};
 
 /// The counters of one worker, published once per turn.
 #[derive(Debug, Default)]
@@ -17,6 +17,8 @@ pub(crate) struct WorkerStats {
     pub(crate) seats: AtomicUsize,
     pub(crate) behind: AtomicUsize,
     pub(crate) ring_bytes: AtomicUsize,
+    pub(crate) pinned_bytes: AtomicUsize,
+    pub(crate) reserved: AtomicUsize,
 }
 
 /// Adds to a counter that only this thread writes: no locked instruction.
@@ -55,6 +57,16 @@ pub struct NodeSnapshot {
     pub behind: usize,
     /// Bytes held in rings.
     pub ring_bytes: usize,
+    /// Bytes of frames that subscribers have begun to take and not finished, each frame once per worker.
+    pub pinned_bytes: usize,
+    /// Reservations: subscribers whose stream has not begun yet.
+    pub reserved: usize,
+    /// Subscribers that came with a last id and are reading the log now.
+    pub replaying: usize,
+    /// Subscribers that were refused, by reason, in the order of [`Refusal::ALL`].
+    pub refused: [u64; Refusal::ALL.len()],
+    /// Whether the node is leaving: its streams end, or are about to.
+    pub draining: bool,
 }
 
 impl NodeSnapshot {
@@ -71,5 +83,7 @@ impl NodeSnapshot {
         self.seats += worker.seats.load(Relaxed);
         self.behind += worker.behind.load(Relaxed);
         self.ring_bytes += worker.ring_bytes.load(Relaxed);
+        self.pinned_bytes += worker.pinned_bytes.load(Relaxed);
+        self.reserved += worker.reserved.load(Relaxed);
     }
 }

@@ -38,13 +38,57 @@ pub enum SubscribeError {
     /// The node is stopping.
     #[error("this node is stopping")]
     Closing,
-    /// The process is short of memory.
-    #[error("this node is short of memory")]
+    /// The node has hardly any memory left.
+    #[error("this node has hardly any memory left")]
     MemoryTight,
-    /// As many streams as may are reading the log already, and this one would have to.
-    #[error("this node replays as many streams as it may")]
+    /// As many subscribers read what they missed as may at the same time.
+    #[error("as many subscribers of this node read what they missed as may at the same time")]
     ReplaysBusy,
+    /// An operator, or a limit, ended the connection before its stream had begun.
+    #[error("the connection was ended before its stream began")]
+    Kicked,
     /// The transport could not subscribe or read the log.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+impl SubscribeError {
+    /// What the node lacks, if that is why.
+    pub(crate) fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Closing => Some(Refusal::Closing),
+            Self::NodeFull => Some(Refusal::Full),
+            Self::MemoryTight => Some(Refusal::Memory),
+            Self::ReplaysBusy => Some(Refusal::Replays),
+            Self::Kicked | Self::Transport(_) => None,
+        }
+    }
+}
+
+/// Why a node refused subscribers: what it lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It is stopping: [`SubscribeError::Closing`].
+    Closing,
+    /// Places: [`SubscribeError::NodeFull`].
+    Full,
+    /// Memory: [`SubscribeError::MemoryTight`].
+    Memory,
+    /// Turns to replay: [`SubscribeError::ReplaysBusy`].
+    Replays,
+}
+
+impl Refusal {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 4] = [Self::Closing, Self::Full, Self::Memory, Self::Replays];
+
+    /// The name in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closing => "closing",
+            Self::Full => "full",
+            Self::Memory => "memory",
+            Self::Replays => "replays",
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What is due on a worker: ends of life, stalled writes, heartbeats.
 
+use std::num::NonZero;
+
 use bytes::Bytes;
 use rivulet_core::Frame;
 
@@ -29,7 +31,7 @@ impl Seats {
             return self.end(key, seat.ends_as);
         }
         let write_deadline = ticks(self.config.write_deadline);
-        if seat.blocked_since.is_some_and(|since| now.saturating_sub(since) >= write_deadline) {
+        if seat.blocked_since.is_some_and(|since| now.saturating_sub(since.get()) >= write_deadline) {
             return self.end(key, CloseReason::Stalled);
         }
         if let Some(heartbeat) = self.config.heartbeat
@@ -39,7 +41,7 @@ impl Seats {
         }
         // The heartbeat may have shown that the client is gone.
         let Some(seat) = self.get(key, serial) else { return };
-        let blocked_until = seat.blocked_since.unwrap_or(now) + write_deadline;
+        let blocked_until = seat.blocked_since.map_or(now, NonZero::get) + write_deadline;
         let (ends_at, last_write) = (seat.ends_at, seat.last_write);
         let next_beat = self.config.heartbeat.map_or(Tick::MAX, |every| {
             let every = ticks(every).max(1);

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    CloseReason, Holding,
+    CloseReason, Holding, NodePhase,
     config::{INTAKE_LEN_MAX, READ_PAUSE},
     delivery::Input,
     node::NodeShared,
@@ -82,14 +82,15 @@ impl Worker {
         request: SubscribeRequest,
         holding: Option<Holding>,
     ) -> Result<Reservation, SubscribeError> {
-        Reservation::make(self.0.clone(), request, holding).await
+        let reserved = Reservation::make(self.0.clone(), request, holding).await;
+        reserved.inspect_err(|error| self.0.node.count_refusal(error))
     }
 }
 
 impl WorkerShared {
-    /// Whether subscribers are accepted here.
-    pub(crate) fn is_open(&self) -> bool {
-        self.node.is_open() && !self.ended.get()
+    /// Whether nobody serves seats here any more, or will soon.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ended.get() || self.node.phase.get() == NodePhase::Closed
     }
 
     pub(crate) fn now(&self) -> Tick {
@@ -107,13 +108,14 @@ impl WorkerShared {
         let told = std::mem::replace(&mut seat.partial, head);
         seat.put_first(told);
         seat.last_write = now;
+        seats.reserved -= 1;
         count(&seats.stats.opened, 1);
         tracing::debug!(subscriber.id = %seats.seats[key].id, "stream opened");
         // A seat enters the wheel when it gets its socket; before that, the handler's own time limits hold.
         let soon = now + 1;
         seats.wheel.insert((key, serial), soon);
-        if !self.is_open() {
-            // The node began to stop after this seat was reserved.
+        if self.is_closed() {
+            // The node was stopped after this seat was reserved. (While it drains, its last slice lets it go.)
             seats.end(key, CloseReason::NodeShutdown);
         }
         if seats.get(key, serial).is_some() {
@@ -227,12 +229,15 @@ impl WorkerShared {
         seats.advance_time(now);
         for input in intake.inputs.drain(..) {
             match input {
-                Input::Deliver(delivery) => seats.deliver(&delivery),
+                Input::Deliver(letter) => seats.deliver(letter.delivery()),
                 Input::Verified(partition, position) => seats.verify(partition, position),
                 Input::Lost(loss) => seats.lose(&loss),
+                Input::Ask(question) => question(&mut seats),
+                Input::Drain(period) => seats.start_drain(now, period),
                 Input::Close => seats.end_all(CloseReason::NodeShutdown),
             }
         }
+        seats.drain_slice(now);
         self.ready.drain(&mut intake.keys);
         for key in intake.keys.drain(..) {
             seats.look_for_input(key);
@@ -247,6 +252,7 @@ impl WorkerShared {
         }
         seats.slice();
         seats.relieve_rings();
+        seats.relieve_pins();
         seats.publish_stats();
     }
 }

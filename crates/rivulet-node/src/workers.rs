@@ -1,6 +1,6 @@
 //! The workers of a node, by number.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
@@ -51,6 +51,19 @@ impl Workers {
 
     pub(crate) fn all(&self) -> WorkerSet {
         WorkerSet::first(self.0.read().len())
+    }
+
+    /// Those that have not ended.
+    pub(crate) fn living(&self) -> WorkerSet {
+        let desks = self.0.read();
+        let living = desks.iter().enumerate().filter(|(_, desk)| !desk.inbox.is_closed());
+        living.map(|(number, _)| u8::try_from(number).expect("fewer than WORKERS_MAX")).collect()
+    }
+
+    /// How many seats a worker holds.
+    pub(crate) fn seats(&self, worker: u8) -> usize {
+        let desks = self.0.read();
+        desks.get(usize::from(worker)).map_or(0, |desk| desk.stats.seats.load(Relaxed))
     }
 
     pub(crate) fn add_to(&self, snapshot: &mut NodeSnapshot) {
