@@ -30,6 +30,8 @@ pub(crate) struct Tap {
     pub(crate) gate: tokio::sync::RwLock<()>,
     /// Whether reads fail.
     pub(crate) broken: AtomicBool,
+    /// What is said of the nodes, if it is not the truth.
+    pub(crate) peers: Mutex<Option<Peers>>,
 }
 
 impl Tap {
@@ -46,6 +48,7 @@ impl Tap {
             largest: Mutex::default(),
             gate: tokio::sync::RwLock::default(),
             broken: AtomicBool::new(false),
+            peers: Mutex::new(None),
         };
         tokio::spawn(async move {
             while let Some(event) = from.recv().await {
@@ -80,6 +83,11 @@ impl Tap {
         self.deaf[partition.index()].store(through.as_micros(), SeqCst);
     }
 
+    /// Has the node's feed say something.
+    pub(crate) fn say(&self, event: FeedEvent) {
+        self.feed.try_send(event).unwrap();
+    }
+
     fn note(&self, entries: &[Arc<Appended>]) {
         self.reads.fetch_add(1, SeqCst);
         let bytes = entries.iter().map(|entry| entry.update.data.len()).sum();
@@ -112,7 +120,7 @@ impl Transport for Tap {
     }
 
     fn peers(&self) -> Peers {
-        self.memory.peers()
+        self.peers.lock().unwrap_or_else(|| self.memory.peers())
     }
 
     fn retain(&self, interest: &Interest) {
