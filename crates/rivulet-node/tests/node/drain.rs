@@ -168,6 +168,7 @@ async fn a_stream_that_waits_for_the_log_is_let_go() {
         let closed = tap.gate.write().await;
         let mut client = hub.open(reserved, 1 << 16);
         assert_eq!(client.data().await.as_deref(), Some("1"));
+        sleep(Duration::from_secs(1)).await;
         assert_eq!(hub.node.stats().replaying, 1);
         hub.node.drain(Duration::ZERO).await;
         assert_eq!(last_data(&mut client).await, ("64".to_owned(), true), "one page, and when to come back");

@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -36,6 +36,15 @@ impl AsyncWrite for Noting {
         Poll::Ready(Ok(bytes.len()))
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        frames: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.1.borrow_mut().push(self.0);
+        Poll::Ready(Ok(frames.iter().map(|frame| frame.len()).sum()))
+    }
+
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
@@ -46,6 +55,8 @@ impl AsyncWrite for Noting {
 }
 
 const CROWD: usize = 1000;
+/// Subscribers that a worker serves before it takes input.
+const SLICE_LEN: usize = 64;
 
 /// How many writes to the crowd of a flooded topic come between the publishing of an update of another topic and its
 /// write, at most.
@@ -62,7 +73,7 @@ async fn delay(flood_len: usize) -> usize {
     open("quiet").await;
     let data = "x".repeat(flood_len);
     let mut longest = 0;
-    for round in 0..20 {
+    for _ in 0..20 {
         for _ in 0..50 {
             hub.publish(&["flooded"], &data).await;
         }
@@ -77,7 +88,6 @@ async fn delay(flood_len: usize) -> usize {
             tokio::task::yield_now().await;
         };
         longest = longest.max(waited);
-        assert!(waited <= CROWD * 4, "round {round}: {waited} writes");
     }
     longest
 }
@@ -85,7 +95,7 @@ async fn delay(flood_len: usize) -> usize {
 #[tokio::test]
 async fn a_flooded_topic_lets_another_one_pass_after_some_slices() {
     let longest = local(delay(10)).await;
-    assert!(longest <= 4 * 64, "{longest} writes to the flooded topic came first");
+    assert!(longest <= 4 * SLICE_LEN, "{longest} writes to the flooded topic came first");
 }
 
 #[tokio::test]
