@@ -8,16 +8,16 @@ use std::sync::{
 use parking_lot::Mutex;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Topic, Update};
 use rivulet_node::{
-    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, KickReport, KickTarget,
-    MemoryTransport, Page, PageLimits, Peers, Permit, Rate, Selection, Transport, TransportError, Wanted,
+    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedSender, FeedStatus, Interest, KickReport,
+    KickTarget, MemoryTransport, Page, PageLimits, Peers, Permit, Rate, Selection, Transport, TransportError,
+    Wanted,
 };
-use tokio::sync::mpsc;
 
 use crate::harness::memory;
 
 pub(crate) struct Tap {
     memory: Arc<MemoryTransport>,
-    feed: mpsc::Sender<FeedEvent>,
+    feed: FeedSender,
     /// Per partition, nothing up to here passes.
     deaf: Arc<Vec<AtomicU64>>,
     /// Pages read.
@@ -37,7 +37,7 @@ pub(crate) struct Tap {
 impl Tap {
     pub(crate) fn start(partitions: u16, count: usize) -> (Arc<Self>, Feed) {
         let (memory, mut from) = memory(partitions, count);
-        let (feed, to) = mpsc::channel(rivulet_node::transport::FEED_LEN_MAX);
+        let (feed, to) = rivulet_node::feed();
         let deaf: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());
         let tap = Self {
             memory,
