@@ -27,12 +27,12 @@ use std::{
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rivulet_node::{
-    AdmitError, FeedEvent, Keeper, Limit, LocalLimits, Peers, Permit, Refused, Scope, Share, TransportError,
+    AdmitError, FeedSender, Keeper, Limit, LocalLimits, Peers, Permit, Refused, Scope, Share, TransportError,
     Wanted, WhenAway,
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, Semaphore, SemaphorePermit, mpsc, oneshot, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -123,7 +123,7 @@ impl Limits {
         primaries: Arc<Primaries>,
         keys: Keys,
         lease: Duration,
-        feed: mpsc::Sender<FeedEvent>,
+        feed: FeedSender,
         map: watch::Receiver<Arc<Map>>,
         patience: Duration,
     ) -> Result<(Arc<Self>, Lease), TransportError> {

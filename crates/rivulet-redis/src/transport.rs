@@ -7,10 +7,9 @@ use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
     AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Page, PageLimits, Peers,
-    Permit, Rate, Selection, StalePartition, Transport, TransportError, Wanted,
-    transport::{FEED_LEN_MAX, IDEMPOTENCY_AGE},
+    Permit, Rate, Selection, StalePartition, Transport, TransportError, Wanted, transport::IDEMPOTENCY_AGE,
 };
-use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     ConnectError, RedisConfig,
@@ -97,7 +96,7 @@ impl RedisTransport {
             check_clock(&config, state.sent())?;
         }
         let log = |reader| Arc::new(Log::new(primaries.clone(), keys.clone(), config.age, reader));
-        let (feed, receiver) = mpsc::channel(FEED_LEN_MAX);
+        let (feed, receiver) = rivulet_node::feed();
         let (limits, lease) = Limits::start(
             primaries.clone(),
             keys.clone(),

@@ -37,7 +37,8 @@ async fn an_open_limit_falls_back_to_the_nodes_share_and_a_closed_one_lets_nobod
     // One worker: a topic that it knows already needs nobody's word that it is subscribed.
     let flags = ["--workers", "1", "--limits-lease", "5s", "--limit-connections-per-subject", "4"];
     let open = Hub::start_at(&url, &flags).await;
-    let closed = Hub::start_at(&url, &[&flags[..], &["--limit-closed", "connections-per-subject"]].concat()).await;
+    let closed =
+        Hub::start_at(&url, &[&flags[..], &["--limit-closed", "connections-per-subject"]].concat()).await;
     let mut streams = vec![
         try_open(&open, "alice").await.expect("a place"),
         try_open(&closed, "alice").await.expect("a place"),

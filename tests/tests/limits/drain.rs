@@ -90,7 +90,10 @@ fn expect_slope(ends: &[Duration]) {
         let (from, to) = (DELAY + quarter * number, DELAY + quarter * (number + 1));
         let within = ends.iter().filter(|end| (from..to).contains(*end)).count();
         // The clock of a busy machine may put some of them off to the next one.
-        assert!((STREAMS / 10..=STREAMS / 2).contains(&within), "{within} between {from:?} and {to:?}: {ends:?}");
+        assert!(
+            (STREAMS / 10..=STREAMS / 2).contains(&within),
+            "{within} between {from:?} and {to:?}: {ends:?}"
+        );
     }
 }
 
@@ -105,7 +108,11 @@ async fn a_drain_says_how_far_it_is() {
     eventually("progress is logged", PATIENCE, || async {
         let log = hub.log();
         let line = log.lines().find(|line| line.contains("The node drains")).ok_or("not yet")?;
-        if ["ended", "left", "time_left"].iter().all(|word| line.contains(word)) { Ok(()) } else { Err("words") }
+        if ["ended", "left", "time_left"].iter().all(|word| line.contains(word)) {
+            Ok(())
+        } else {
+            Err("words")
+        }
     })
     .await;
     drop(streams);
@@ -119,8 +126,10 @@ async fn a_second_signal_ends_at_once() {
         let mut hub = Hub::start(None, &["--drain-delay", "5m", "--drain-period", "5m"]).await;
         let mut stream = hub.subscribe("topic=a").await;
         hub.signal(first);
-        eventually("it stops", PATIENCE, || async { if ready(&hub).0 == 503 { Ok(()) } else { Err("ready") } })
-            .await;
+        eventually("it stops", PATIENCE, || async {
+            if ready(&hub).0 == 503 { Ok(()) } else { Err("ready") }
+        })
+        .await;
         hub.signal(second);
         let status = tokio::task::block_in_place(|| hub.wait());
         assert_eq!(status.code(), Some(code), "{first}, {second}: {}", hub.log());

@@ -7,12 +7,18 @@ const REDIS: &str = "redis://127.0.0.1:1";
 
 /// Each mistake, and a part of what is said about it.
 const MISTAKES: &[(&[&str], &str)] = &[
-    (&["--limit-connections-total", "0"], "--limit-connections-total \"0\" must be a whole number, at least 1"),
+    (
+        &["--limit-connections-total", "0"],
+        "--limit-connections-total \"0\" must be a whole number, at least 1",
+    ),
     (&["--limit-connections-per-ip", "many"], "--limit-connections-per-ip \"many\" must be a whole number"),
     (&["--limit-subscribes-per-ip", "10"], "--limit-subscribes-per-ip \"10\" must be COUNT/PERIOD"),
     (&["--limit-subscribes-per-subject", "0/s"], "--limit-subscribes-per-subject \"0/s\" the count must"),
     (&["--limit-publishes-per-subject", "5/2d"], "--limit-publishes-per-subject \"5/2d\" the period must"),
-    (&["--limit-publishes-per-topic", "5/s,burst=0"], "--limit-publishes-per-topic \"5/s,burst=0\" the burst"),
+    (
+        &["--limit-publishes-per-topic", "5/s,burst=0"],
+        "--limit-publishes-per-topic \"5/s,burst=0\" the burst",
+    ),
     (&["--limit-closed", "connections-per-topic"], "--limit-connections-per-topic is missing"),
     (&["--limit-closed", "connections"], "\"connections\" is no limit: must be one of connections-total"),
     (&["--limits-claim", "sub"], "--limits-claim \"sub\" \"sub\" is a registered claim"),
@@ -27,7 +33,10 @@ const MISTAKES: &[(&[&str], &str)] = &[
     (&["--drain-period", "soon"], "--drain-period \"soon\" must be numbers with units"),
     (&["--shed", "101"], "--shed \"101\" must be a number of per cent"),
     (&["--replays-max", "0"], "--replays-max \"0\" must be a whole number, at least 1"),
-    (&["--bodies-in-flight", "1MiB"], "--bodies-in-flight \"1MiB\" must be at least --body-limit and --batch-limit"),
+    (
+        &["--bodies-in-flight", "1MiB"],
+        "--bodies-in-flight \"1MiB\" must be at least --body-limit and --batch-limit",
+    ),
 ];
 
 #[test]

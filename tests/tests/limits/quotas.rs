@@ -57,7 +57,9 @@ async fn a_subjects_quota_holds_on_two_nodes_together() {
     streams.push(admitted(&here, &alice, PATIENCE).await);
     expect_quota(&there.send(&alice).await, "connections_per_subject", 3, &scope);
     let refused = |hub: &Hub| {
-        hub.metrics().sum("rivulet_limit_refusals_total", "limit=\"connections_per_subject\"").expect("a counter")
+        hub.metrics()
+            .sum("rivulet_limit_refusals_total", "limit=\"connections_per_subject\"")
+            .expect("a counter")
     };
     assert!(refused(&here) >= 1.0 && refused(&there) >= 2.0, "{} {}", refused(&here), refused(&there));
 }
@@ -69,9 +71,8 @@ async fn quotas_of_addresses_topics_and_the_hub_hold_on_two_nodes_together() {
     let flags = [&flags[..], &["--limit-connections-total", "5", "--trusted-proxy", "127.0.0.1"]].concat();
     let here = Hub::start(Some(redis.clone()), &flags).await;
     let there = Hub::start(Some(redis), &flags).await;
-    let from = |ip: &str, topic: &str| {
-        Request::subscribe(&format!("topic={topic}")).header("X-Forwarded-For", ip)
-    };
+    let from =
+        |ip: &str, topic: &str| Request::subscribe(&format!("topic={topic}")).header("X-Forwarded-For", ip);
     let mut streams = Vec::new();
     for (hub, topic) in [(&here, "a"), (&there, "a"), (&here, "b"), (&there, "b")] {
         streams.push(hub.open(&from("192.0.2.1", topic)).await);

@@ -2,11 +2,18 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod dispatch;
+mod drain;
 mod endings;
+mod fairness;
 mod gaps;
 mod harness;
+mod inspect;
+mod kick;
 mod partitions;
 mod resume;
+mod room;
 mod sharing;
+mod shed;
+mod stalled;
 mod tap;
 mod unsent;

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use rivulet_node::{FeedEvent, Held, Kick, KickTarget, Limit, TransportError};
-use tokio::sync::{mpsc, oneshot};
+use rivulet_node::{FeedEvent, FeedSender, Held, Kick, KickTarget, Limit, TransportError};
+use tokio::sync::oneshot;
 
 use super::{
     Limits,
@@ -26,7 +26,7 @@ struct Excess {
 }
 
 /// Ends connections until no quota is exceeded by what this node holds.
-pub(super) async fn end(limits: &Limits, feed: &mpsc::Sender<FeedEvent>) {
+pub(super) async fn end(limits: &Limits, feed: &FeedSender) {
     let mut backoff = Backoff::new();
     for round in 0..ROUNDS {
         match find(limits).await {
@@ -69,7 +69,7 @@ async fn find(limits: &Limits) -> Result<Vec<Excess>, TransportError> {
     Ok(found)
 }
 
-async fn end_one(limits: &Limits, feed: &mpsc::Sender<FeedEvent>, excess: &Excess) {
+async fn end_one(limits: &Limits, feed: &FeedSender, excess: &Excess) {
     let Held { limit, scope, count, .. } = &excess.held;
     let held = || limits.ledger.count(*limit, scope);
     // What has gone since, by itself or because it was too many elsewhere.

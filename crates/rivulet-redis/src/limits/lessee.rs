@@ -7,9 +7,9 @@ use std::{
 };
 
 use rivulet_core::Partition;
-use rivulet_node::{FeedEvent, Limit, Scope, TransportError};
+use rivulet_node::{FeedSender, Limit, Scope, TransportError};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     task::JoinSet,
 };
 
@@ -35,7 +35,7 @@ const EARLIER_MAX: usize = 1024;
 pub(super) struct Lessee {
     limits: Arc<Limits>,
     lease: Duration,
-    feed: mpsc::Sender<FeedEvent>,
+    feed: FeedSender,
     map: watch::Receiver<Arc<Map>>,
     primacy: Primacy,
     /// Those that Redis may count: the one in use, and such as were to take its place and perhaps did.
@@ -49,7 +49,7 @@ impl Lessee {
     pub(super) fn new(
         limits: Arc<Limits>,
         lease: Duration,
-        feed: mpsc::Sender<FeedEvent>,
+        feed: FeedSender,
         mut map: watch::Receiver<Arc<Map>>,
     ) -> Self {
         let primacy = primacy(&map.borrow_and_update());

@@ -1,14 +1,13 @@
 //! `/debug/connections`, `/debug/topics` and `/debug/feed`: what the node holds at this moment, in pages.
 
-use std::{net::IpAddr, str::FromStr, time::Duration};
+use std::{net::IpAddr, str::FromStr as _, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
-use rivulet_node::{
+use rivulet_node::inspect::{
     ConnectionInfo, ConnectionState, ConnectionsQuery, INSPECT_LEN_MAX, ListCursor, PartitionFeed, TopicInfo,
     TopicsQuery,
 };
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::{
     State, answer,
@@ -41,7 +40,7 @@ struct Connections {
 
 #[derive(Serialize)]
 struct Connection {
-    subscriber: Uuid,
+    subscriber: String,
     worker: u8,
     subject: Option<String>,
     ip: Option<IpAddr>,
@@ -61,7 +60,7 @@ struct Connection {
 impl From<ConnectionInfo> for Connection {
     fn from(info: ConnectionInfo) -> Self {
         Self {
-            subscriber: info.subscriber,
+            subscriber: info.subscriber.to_string(),
             worker: info.worker,
             subject: info.subject.map(|subject| subject.as_ref().to_owned()),
             ip: info.ip,
