@@ -7,13 +7,14 @@
 
 mod feed_rules;
 mod key_rules;
+mod limit_rules;
 mod log_rules;
 mod probe;
 mod retention_rules;
 
 use std::{sync::Arc, time::Duration};
 
-pub use self::{feed_rules::*, key_rules::*, log_rules::*, retention_rules::*};
+pub use self::{feed_rules::*, key_rules::*, limit_rules::*, log_rules::*, retention_rules::*};
 use crate::{Feed, Transport};
 
 /// One node of a hub.
@@ -86,6 +87,17 @@ macro_rules! contract_tests {
             a_repeat_with_the_same_key_is_not_appended_again
             repeats_that_overlap_are_appended_once
             a_key_serves_one_update_only
+            a_quota_is_reached_and_never_exceeded
+            places_come_back_when_connections_end
+            who_leaves_before_the_answer_holds_nothing
+            a_refusal_takes_nothing
+            scopes_may_be_any_text
+            connections_without_limits_are_counted
+            a_rate_lets_a_burst_through_and_then_paces
+            a_subject_publishes_at_its_rate
+            each_topic_of_an_update_has_its_rate
+            a_repeat_is_not_charged
+            a_kick_reaches_every_node
         }
     };
     (@each $hub:expr => $($rule:ident)*) => {

@@ -11,8 +11,8 @@ use crate::keys::{Keys, Names};
 
 /// Beside these, `INFO` and `CONFIG GET` are for checks that are left out without them, and `SELECT` is for databases
 /// other than 0.
-const COMMANDS: &str =
-    "+ping +time +unwatch +eval +evalsha +get +set +pexpire +hsetnx +hmget +xadd +xtrim +xrange";
+const COMMANDS: &str = "+ping +time +unwatch +eval +evalsha +get +set +del +pexpire +pexpireat \
+     +hsetnx +hmget +hget +hset +hdel +hincrby +hgetall +zadd +zrem +zscore +zrangebyscore +xadd +xtrim +xrange";
 const OF_CHANNELS: &str = "+publish +subscribe +unsubscribe";
 const OF_CLUSTERS: &str =
     "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking";
@@ -51,6 +51,7 @@ impl Needs {
     /// On keys that are never there, with conditions that never hold, and on a channel that nobody listens to.
     fn trials(self, names: &Names) -> Vec<Cmd> {
         let [stream, last, id, key] = ["t:", "l:", "i:", "k:"].map(|kind| names.nothing(kind));
+        let [hash, set] = ["q:n:", "q:"].map(|kind| names.nothing(kind));
         let channel = names.nothing("n:");
         let sharded = if self.is_cluster { "S" } else { "" };
         let on_channel = |name: &str| cmd(&format!("{sharded}{name}")).arg(&channel).take();
@@ -64,7 +65,19 @@ impl Needs {
             command("SET", &[&last, "", "XX", "GET", "PX", "1"]),
             command("SET", &[&id, "", "XX", "PX", "1"]),
             command("PEXPIRE", &[&key, "1"]),
+            command("DEL", &[&key]),
+            command("PEXPIREAT", &[&key, "1"]),
             command("HMGET", &[&key, "format"]),
+            command("HGET", &[&hash, "v"]),
+            // Refused for the arguments, after the permissions were looked at.
+            command("HSET", &[&hash, "v", "0", "v"]),
+            command("HINCRBY", &[&hash, "v", "none"]),
+            command("HDEL", &[&hash, "v"]),
+            command("HGETALL", &[&hash]),
+            command("ZADD", &[&set, "XX", "0", "v"]),
+            command("ZREM", &[&set, "v"]),
+            command("ZSCORE", &[&set, "v"]),
+            command("ZRANGEBYSCORE", &[&set, "0", "0"]),
             command("XADD", &[&stream, "NOMKSTREAM", "*", "p", "0"]),
             command("XTRIM", &[&stream, "MAXLEN", "1"]),
             command("XRANGE", &[&names.index, "1-0", "1-0"]),

@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! ACL SETUSER rivulet on >PASSWORD ~{rivulet}* ~{rivulet:* &{rivulet:* +ping +time +unwatch +eval +evalsha +get +set
-//!   +pexpire +hsetnx +hmget +xadd +xtrim +xrange +publish +subscribe +unsubscribe [+wait] [+info +config|get +role]
+//!   +del +pexpire +pexpireat +hsetnx +hmget +hget +hset +hdel +hincrby +hgetall +zadd +zrem +zscore +zrangebyscore
+//!   +xadd +xtrim +xrange +publish +subscribe +unsubscribe [+wait] [+info +config|get +role]
 //! ```
 //!
 //! On a cluster, instead of the last three: `+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes
@@ -19,8 +20,8 @@ use crate::readiness::{lines_with, not_ready_because, publish_again, ready};
 
 const PASSWORD: &str = "a-password-of-the-tests";
 const KEYS: &str = "~{rivulet}* ~{rivulet:* &{rivulet:*";
-const COMMANDS: &str =
-    "+ping +time +unwatch +eval +evalsha +get +set +pexpire +hsetnx +hmget +xadd +xtrim +xrange";
+const COMMANDS: &str = "+ping +time +unwatch +eval +evalsha +get +set +del +pexpire +pexpireat \
+     +hsetnx +hmget +hget +hset +hdel +hincrby +hgetall +zadd +zrem +zscore +zrangebyscore +xadd +xtrim +xrange";
 const CHANNELS: &str = "+publish +subscribe +unsubscribe";
 const CLUSTER: &str =
     "+spublish +ssubscribe +sunsubscribe +cluster|info +cluster|nodes +cluster|slots +asking";

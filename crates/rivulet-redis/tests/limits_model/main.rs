@@ -1,0 +1,125 @@
+//! The scripts that count, against a model of a few lines: whatever happens in whatever order, both answer the same, and
+//! hold the same in the end. Time passes as the test says, in another century, where no key of Redis' own time expires.
+//!
+//! Some seconds by default; a million steps with
+//!
+//! ```text
+//! RIVULET_MODEL_STEPS=1000000 cargo nextest run -p rivulet-redis --test limits_model
+//! ```
+
+// In a test a panic is the report.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+mod model;
+mod steps;
+
+use std::collections::BTreeMap;
+
+use harness::RedisServer;
+use model::{Call, Model, RATES, SCRIPTS};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestCaseError, TestError, TestRunner},
+};
+use redis::{Value, aio::MultiplexedConnection};
+use steps::steps;
+
+/// How many steps travel at once.
+const BATCH_LEN: usize = 250;
+
+/// Runs what the model has called for.
+async fn run(
+    connection: &mut MultiplexedConnection,
+    digests: &[String],
+    calls: Vec<Call>,
+) -> Result<(), TestCaseError> {
+    let mut pipeline = redis::pipe();
+    for call in &calls {
+        pipeline
+            .cmd("EVALSHA")
+            .arg(&digests[call.script as usize])
+            .arg(call.keys.len())
+            .arg(&call.keys)
+            .arg(&call.args);
+    }
+    let answers: Vec<Value> = pipeline.query_async(connection).await.unwrap();
+    for (answer, call) in answers.into_iter().zip(calls) {
+        let mut answer = answer;
+        if let (Value::Array(answer), Value::Array(expected)) = (&mut answer, &call.expected)
+            && let (Some(others), Some(Value::Nil)) = (answer.get_mut(3), expected.get(3))
+        {
+            *others = Value::Nil;
+        }
+        prop_assert_eq!(answer, call.expected, "{:?} {:?}", call.keys, call.args);
+    }
+    Ok(())
+}
+
+/// What Redis holds in the end.
+async fn compare(connection: &mut MultiplexedConnection, model: &Model) -> Result<(), TestCaseError> {
+    for (name, incarnation) in model.live() {
+        let mut held: BTreeMap<String, String> =
+            redis::cmd("HGETALL").arg(model.hash(name)).query_async(connection).await.unwrap();
+        prop_assert_eq!(held.remove("v"), Some(incarnation.changes.to_string()));
+        prop_assert_eq!(held.remove("s"), Some(incarnation.began.to_string()));
+        prop_assert!(held.remove("c").is_some());
+        let counts = incarnation.counts.iter().filter(|(_, count)| **count > 0);
+        let expected: BTreeMap<String, String> =
+            counts.map(|(scope, count)| ((*scope).to_owned(), count.to_string())).collect();
+        prop_assert_eq!(held, expected, "{}", name);
+    }
+    for (rate, ..) in RATES {
+        let arrival: Option<u64> =
+            redis::cmd("GET").arg(model.key(&format!("r:{rate}"))).query_async(connection).await.unwrap();
+        let expected = model.arrivals.get(rate).copied().unwrap_or(0);
+        prop_assert_eq!(arrival.unwrap_or(0).max(model.now), expected.max(model.now), "{}", rate);
+    }
+    let keys: Vec<String> =
+        redis::cmd("KEYS").arg(format!("{{{}}}*", model.prefix)).query_async(connection).await.unwrap();
+    for key in keys {
+        let expires: i64 = redis::cmd("PTTL").arg(&key).query_async(connection).await.unwrap();
+        prop_assert!(expires > 0, "{} expires", key);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_scripts_that_count_are_what_the_model_is() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = runtime.block_on(RedisServer::start());
+    let mut connection = runtime.block_on(server.connection());
+    let mut digests = Vec::new();
+    for script in SCRIPTS {
+        let load = async |connection: &mut MultiplexedConnection| {
+            redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async::<String>(connection).await
+        };
+        digests.push(runtime.block_on(load(&mut connection)).unwrap());
+    }
+    let wanted: u32 = std::env::var("RIVULET_MODEL_STEPS").map_or(20_000, |steps| steps.parse().unwrap());
+    let config = Config { cases: wanted.div_ceil(1000), failure_persistence: None, ..Config::default() };
+    let (case, done) = (std::cell::Cell::new(0_u32), std::cell::Cell::new(0));
+    let begun = std::time::Instant::now();
+    let outcome = TestRunner::new(config).run(&steps(), |steps| {
+        case.set(case.get() + 1);
+        done.set(done.get() + steps.len());
+        let mut connection = connection.clone();
+        runtime.block_on(async {
+            let mut model = Model::new(format!("model-{}", case.get()));
+            for batch in steps.chunks(BATCH_LEN) {
+                batch.iter().for_each(|step| model.step(step));
+                run(&mut connection, &digests, std::mem::take(&mut model.calls)).await?;
+            }
+            compare(&mut connection, &model).await?;
+            let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
+            Ok(())
+        })
+    });
+    match outcome {
+        Ok(()) => println!("{} steps in {:?}", done.get(), begun.elapsed()),
+        Err(TestError::Fail(reason, steps)) => panic!("{reason}\n{steps:#?}"),
+        Err(error) => panic!("{error}"),
+    }
+    assert!(done.get() >= 20_000, "{} steps", done.get());
+}
