@@ -175,3 +175,6 @@ impl AsyncWrite for TlsSocket {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

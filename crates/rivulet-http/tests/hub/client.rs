@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use reqwest::Response;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -41,20 +41,26 @@ impl Stream {
 }
 
 /// A connection that sends what it is told, byte for byte.
-pub(crate) struct Raw {
-    pub(crate) socket: TcpStream,
+pub(crate) struct Raw<S = TcpStream> {
+    pub(crate) socket: S,
     pub(crate) text: String,
 }
 
 impl Raw {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        Self { socket: TcpStream::connect(address).await.unwrap(), text: String::new() }
+        Self::over(TcpStream::connect(address).await.unwrap())
     }
 
     pub(crate) async fn open(address: SocketAddr, request: &str) -> Self {
         let mut raw = Self::connect(address).await;
         raw.send(request.as_bytes()).await;
         raw
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
+    pub(crate) fn over(socket: S) -> Self {
+        Self { socket, text: String::new() }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) {

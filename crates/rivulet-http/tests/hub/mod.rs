@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file is a crate of its own and uses its part of this")]
 
 pub(crate) mod client;
+pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod transport;
 
@@ -9,7 +10,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use rivulet_http::{
-    HttpConfig, HttpServerHandle,
+    HttpConfig, HttpServerHandle, ListenerStats,
     auth::{
         Algorithm, AuthConfig, Authorizer, COOKIE_NAME_V0, COOKIE_NAME_V1, KeySource, TrustedIssuer,
         V0Config, V1Config,
@@ -93,6 +94,10 @@ impl Hub {
 
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         self.client.request(Method::from_bytes(method.as_bytes()).unwrap(), self.url(path))
+    }
+
+    pub(crate) fn stats(&self) -> &ListenerStats {
+        self.server.listener_stats()
     }
 
     /// `GET` on the hub with this query string.
