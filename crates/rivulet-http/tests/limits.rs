@@ -3,7 +3,9 @@
 
 mod hub;
 
-use hub::{HUB, Hub, client::Stream, eventually, header, problem, token};
+use std::sync::atomic::Ordering::SeqCst;
+
+use hub::{HUB, Hub, client::Stream, eventually, header, problem, token, transport::Gated};
 use reqwest::Response;
 use rivulet_node::{LimitsConfig, MemoryTransport, NodeConfig, Retention};
 use serde_json::{Value, json};
@@ -274,4 +276,19 @@ async fn a_full_node_refuses_before_it_looks_at_anything() {
     hub.left_nothing().await;
     hub.node.shutdown().await;
     refused(hub.get("match=a").await, 503, "node-closing", 2..=5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_limit_that_cannot_be_counted_says_so_and_nothing_about_why() {
+    let (transport, feed) = Gated::start();
+    transport.limits_away.store(true, SeqCst);
+    let limits = LimitsConfig { connections_per_ip: Some(5), ..LimitsConfig::default() };
+    let config = NodeConfig { limits, ..NodeConfig::default() };
+    let hub = Hub::start_on(transport, feed, config, hub::both(), |config| config.anonymous = true).await;
+    let document = refused(hub.get("match=a").await, 503, "limits-away", 4..=8).await;
+    let members = ["limit", "value", "scope"].map(|member| document[member].clone());
+    assert_eq!(members, [json!("connections_per_ip"), json!(5), json!({"kind": "ip", "text": "127.0.0.1"})]);
+    assert!(!document.to_string().contains("redis"), "{document}");
+    assert_eq!((limited(&hub, "connections_per_ip"), hub.stats.snapshot().admitted), (1, 0));
+    hub.left_nothing().await;
 }
