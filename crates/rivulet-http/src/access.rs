@@ -1,6 +1,6 @@
 //! From a request to what its token allows.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use actix_web::{HttpRequest, http::header};
 use rivulet_node::Client;
@@ -11,7 +11,10 @@ use crate::{
     form::Form,
     hub::Hub,
     problem::Problem,
+    rarely::Rarely,
 };
+
+static KEYS_UNAVAILABLE: Rarely = Rarely::new();
 
 /// What a verified token says, where it stood, and whose limits count.
 pub(crate) struct Access {
@@ -71,8 +74,10 @@ pub(crate) fn insufficient(hub: &Hub, dialect: Dialect, detail: String) -> Probl
 }
 
 fn refuse(hub: &Hub, error: &AuthError) -> Problem {
-    if error.check() == Check::KeysUnavailable {
-        tracing::warn!(error = %error, "a token cannot be verified because its keys could not be read");
+    if error.check() == Check::KeysUnavailable
+        && let Some(unsaid) = KEYS_UNAVAILABLE.say(Instant::now())
+    {
+        tracing::warn!(error = %error, unsaid, "a token cannot be verified because its keys could not be read");
     }
     Problem::unauthorized(error, hub.metadata_url.as_deref())
 }

@@ -91,7 +91,7 @@ impl Collected<'_> {
         if !self.body.memory.has_room(announced) {
             return Err(limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max));
         }
-        if announced > LARGE_LEN as u64 { check_memory(self.hub.node.check_room()) } else { Ok(()) }
+        if announced > LARGE_LEN as u64 { check_memory(&self.hub.node.check_room()) } else { Ok(()) }
     }
 
     async fn collect(mut self, mut payload: web::Payload) -> Result<Body, Problem> {
@@ -114,19 +114,26 @@ impl Collected<'_> {
             return Ok(());
         }
         if len > LARGE_LEN && bytes.len() <= LARGE_LEN {
-            check_memory(self.hub.node.check_room())?;
+            check_memory(&self.hub.node.check_room())?;
         }
-        let capacity = len.max(2 * bytes.capacity()).min(self.len_max);
-        memory
-            .take(capacity - bytes.capacity())
-            .map_err(|BodiesBusy| limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max))?;
+        let had = bytes.capacity();
+        let doubled = len.max(2 * had).min(self.len_max);
+        // Near the bound only what is needed.
+        let capacity = match memory.take(doubled - had) {
+            Ok(()) => doubled,
+            Err(BodiesBusy) => {
+                let busy = |BodiesBusy| limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max);
+                memory.take(len - had).map_err(busy)?;
+                len
+            }
+        };
         bytes.reserve_exact(capacity - bytes.len());
         Ok(())
     }
 }
 
 /// A node that is full, or leaves, still publishes; one that is short of memory takes small bodies only.
-fn check_memory(room: Result<(), SubscribeError>) -> Result<(), Problem> {
+fn check_memory(room: &Result<(), SubscribeError>) -> Result<(), Problem> {
     match room {
         Err(SubscribeError::MemoryTight) => Err(limit_problem::memory_tight()),
         _ => Ok(()),
@@ -143,10 +150,10 @@ mod tests {
 
     #[test]
     fn only_a_shortage_of_memory_keeps_large_bodies_out() {
-        assert!(check_memory(Ok(())).is_ok());
-        assert!(check_memory(Err(SubscribeError::NodeFull)).is_ok());
-        assert!(check_memory(Err(SubscribeError::Closing)).is_ok());
-        let problem = check_memory(Err(SubscribeError::MemoryTight)).unwrap_err();
+        assert!(check_memory(&Ok(())).is_ok());
+        assert!(check_memory(&Err(SubscribeError::NodeFull)).is_ok());
+        assert!(check_memory(&Err(SubscribeError::Closing)).is_ok());
+        let problem = check_memory(&Err(SubscribeError::MemoryTight)).unwrap_err();
         assert_eq!(serde_json::to_value(problem.document()).unwrap()["status"], 503);
     }
 }

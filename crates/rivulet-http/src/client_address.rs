@@ -5,15 +5,18 @@
 
 use std::{
     borrow::Cow,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::atomic::Ordering::Relaxed,
     time::Instant,
 };
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::{
+    HttpRequest,
+    http::header::{self, HeaderMap},
+};
 use ipnet::IpNet;
 
-use crate::{hub::Hub, rarely::Rarely};
+use crate::{hub::Hub, rarely::Rarely, stats::HttpStats};
 
 /// How many entries of a list are looked at: no chain of proxies is so long.
 const HOPS_MAX: usize = 32;
@@ -41,10 +44,12 @@ struct Walked {
 
 /// The client's address, as limits count it.
 pub(crate) fn client_address(hub: &Hub, request: &HttpRequest) -> IpAddr {
-    let (trusted, stats) = (&hub.config.trusted_proxies, &hub.config.stats);
+    resolve(request.peer_addr(), request.headers(), &hub.config.trusted_proxies, &hub.config.stats)
+}
+
+fn resolve(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet], stats: &HttpStats) -> IpAddr {
     // Without a peer it came through a socket of this machine.
-    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
-    let headers = request.headers();
+    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let has = |name| headers.contains_key(name);
     if !has(header::FORWARDED) && !has(header::X_FORWARDED_FOR) {
         return peer;

@@ -12,7 +12,8 @@ pub(crate) const ALLOWED_METHODS: &str = "GET, HEAD, QUERY, POST";
 pub(crate) const ALLOWED_HEADERS: &str =
     "authorization, cache-control, last-event-id, content-type, idempotency-key";
 /// Which headers of answers pages may read.
-pub(crate) const EXPOSED_HEADERS: &str = "Link, Last-Event-ID, Mercure-Last-Event-ID, Retry-After";
+pub(crate) const EXPOSED_HEADERS: &str =
+    "Link, Last-Event-ID, Mercure-Last-Event-ID, Retry-After, RateLimit, RateLimit-Policy";
 /// How long browsers may remember a preflight's answer, in seconds: what Chromium allows at most.
 pub(crate) const PREFLIGHT_AGE_SECS: &str = "7200";
 

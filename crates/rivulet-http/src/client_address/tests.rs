@@ -103,6 +103,21 @@ fn x_forwarded_for_is_read_from_the_right_over_trusted_proxies() {
 }
 
 #[test]
+fn a_peer_without_an_address_is_this_machine() {
+    let stats = HttpStats::default();
+    let mut headers = HeaderMap::new();
+    let resolved = |headers: &HeaderMap, trusted: &[IpNet]| resolve(None, headers, trusted, &stats);
+    assert_eq!(resolved(&headers, &trusted()), ip("127.0.0.1"));
+    headers.insert(header::FORWARDED, header::HeaderValue::from_static("for=192.0.2.60"));
+    assert_eq!(resolved(&headers, &trusted()), ip("192.0.2.60"));
+    assert_eq!(resolved(&headers, &[]), ip("127.0.0.1"));
+    assert_eq!(stats.snapshot().forwarding_headers_ignored, 1);
+    // IPv4 through a socket of IPv6.
+    let peer = Some("[::ffff:10.0.0.1]:80".parse().unwrap());
+    assert_eq!(resolve(peer, &headers, &trusted(), &stats), ip("192.0.2.60"));
+}
+
+#[test]
 fn only_so_many_hops_are_looked_at() {
     let proxies = vec!["10.2.2.2"; HOPS_MAX - 1].join(",");
     legacy(&[&format!("192.0.2.60,{proxies}")], "192.0.2.60", false);

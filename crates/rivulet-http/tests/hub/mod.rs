@@ -10,7 +10,7 @@ use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use rivulet_http::{
-    HttpConfig, HttpServerHandle, ListenerStats,
+    HttpConfig, HttpServerHandle, HttpStats, ListenerStats,
     auth::{
         Algorithm, AuthConfig, Authorizer, COOKIE_NAME_V0, COOKIE_NAME_V1, KeySource, TrustedIssuer,
         V0Config, V1Config,
@@ -29,6 +29,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Hub {
     pub(crate) node: Arc<Node>,
     pub(crate) server: HttpServerHandle,
+    pub(crate) stats: Arc<HttpStats>,
     pub(crate) client: Client,
 }
 
@@ -83,9 +84,10 @@ impl Hub {
         let mut config = HttpConfig::new(Arc::new(Authorizer::new(auth).unwrap()));
         config.workers = NonZeroUsize::new(2).unwrap();
         change(&mut config);
+        let stats = config.stats.clone();
         let server = serve(node.clone(), config).unwrap();
         let client = Client::builder().no_proxy().timeout(DEADLINE).build().unwrap();
-        Self { node, server, client }
+        Self { node, server, stats, client }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -16,6 +16,8 @@ pub(crate) struct Gated {
     memory: Arc<MemoryTransport>,
     /// Whether every call fails.
     pub(crate) broken: AtomicBool,
+    /// Whether limits cannot be counted.
+    pub(crate) limits_away: AtomicBool,
     /// Whether subscriptions need a permit as well.
     pub(crate) gates_subscriptions: AtomicBool,
     /// A permit per append (and subscription) that may go on.
@@ -30,6 +32,7 @@ impl Gated {
         let gated = Self {
             memory,
             broken: AtomicBool::new(false),
+            limits_away: AtomicBool::new(false),
             gates_subscriptions: AtomicBool::new(false),
             permits: Semaphore::new(0),
             begun: AtomicBool::new(false),
@@ -68,6 +71,11 @@ impl Transport for Gated {
     }
 
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
+        if self.limits_away.load(SeqCst) {
+            let limit = wanted.quotas.last().expect("a test that sets this has a quota").limit;
+            let error = TransportError::new("redis-7.internal:6379 refused the connection");
+            return Err(AdmitError::Away { limit, error });
+        }
         self.memory.admit(wanted).await
     }
 

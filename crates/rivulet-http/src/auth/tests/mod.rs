@@ -2,7 +2,9 @@
 
 mod algorithms;
 mod answers;
+mod bearers;
 mod configuration;
+mod limits_claim;
 mod places;
 mod refresh;
 mod v0;
