@@ -34,6 +34,7 @@ pub(super) enum ProblemKind {
     ParameterUnknown,
     ParameterInvalid,
     ProfileRunning,
+    ProfileNoRoom,
     ProfileOff,
     ProfileFailed,
 }
@@ -54,6 +55,9 @@ impl ProblemKind {
             }
             Self::ProfileRunning => {
                 ("profile-running", "A profile is being made", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::ProfileNoRoom => {
+                ("profile-no-room", "Memory is too tight for a profile", StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::ProfileOff => ("profile-off", "The allocator samples nothing", StatusCode::NOT_IMPLEMENTED),
             Self::ProfileFailed => {
