@@ -3,7 +3,12 @@
 //!
 //! Of each kind one profile is made at a time; both kinds may be made at once.
 
-use std::{env, path::Path, sync::Arc, time::Duration};
+use std::{
+    env,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -144,6 +149,9 @@ where
 /// Does something that looks up names of functions, and gives back what was read of the program for it: tens of
 /// megabytes, which would be the largest entry of the next profile of the heap.
 fn with_symbols<O>(work: impl FnOnce() -> Result<O, BoxError>) -> Result<O, BoxError> {
+    // One at a time: otherwise the other kind would have to read again what was given back under its hands.
+    static SYMBOLS: Mutex<()> = Mutex::new(());
+    let _alone = SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner);
     let result = work();
     backtrace::clear_symbol_cache();
     result
