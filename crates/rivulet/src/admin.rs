@@ -4,6 +4,7 @@
 //! Each file below has a group of paths; `endpoint` serves them, `answer` has what they answer with.
 
 mod answer;
+mod cpu;
 mod endpoint;
 mod heap;
 mod inspection;

@@ -39,6 +39,7 @@ pub(super) enum ProblemKind {
     MediaTypeUnsupported,
     TransportUnavailable,
     ProfileRunning,
+    ProfileNoRoom,
     ProfileOff,
     ProfileFailed,
 }
@@ -72,6 +73,9 @@ impl ProblemKind {
             }
             Self::ProfileRunning => {
                 ("profile-running", "A profile is being made", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::ProfileNoRoom => {
+                ("profile-no-room", "Memory is too tight for a profile", StatusCode::SERVICE_UNAVAILABLE)
             }
             Self::ProfileOff => ("profile-off", "The allocator samples nothing", StatusCode::NOT_IMPLEMENTED),
             Self::ProfileFailed => {

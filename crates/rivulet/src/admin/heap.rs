@@ -19,27 +19,28 @@ pub(super) fn profile() -> Result<Option<Vec<u8>>, Box<dyn Error + Send + Sync>>
 fn drop_allocator(profile: &mut StackProfile) {
     let mut known = HashMap::new();
     for (stack, _) in &mut profile.stacks {
-        // The root stands first. The allocator calls nobody back, so all behind its first function is its own.
-        let begin = stack.addrs.len().saturating_sub(ALLOCATOR_FRAMES_MAX);
-        let mut last = stack.addrs.iter().skip(begin);
-        let own = last.position(|address| *known.entry(*address).or_insert_with(|| is_allocator(*address)));
-        if let Some(own) = own {
-            stack.addrs.truncate(begin + own);
-        }
+        // The root stands first.
+        let own = stack.addrs.iter().rev().take(ALLOCATOR_FRAMES_MAX);
+        let own =
+            own.take_while(|address| *known.entry(**address).or_insert_with(|| is_allocator(**address)));
+        let own = own.count();
+        stack.addrs.truncate(stack.addrs.len() - own);
     }
 }
 
-/// Whether the function that will be returned to at an address is one of the allocator's.
+/// Whether the function that will be returned to at an address is one of the allocator's, which is written in C, or what
+/// stands between it and the program.
 fn is_allocator(address: usize) -> bool {
-    let mut name = String::new();
+    let (mut name, mut is_mangled) = (String::new(), false);
     // The address behind a call may be that of another function. Of functions that were inlined the last is the one into
     // which they were.
     backtrace::resolve(address.saturating_sub(1) as *mut c_void, |symbol| {
-        name = symbol.name().map(|name| format!("{name:#}")).unwrap_or_default();
+        let Some(symbol) = symbol.name() else { return };
+        name = format!("{symbol:#}");
+        is_mangled = symbol.as_bytes() != name.as_bytes();
     });
-    ["_rjem_", "__rust_alloc", "__rust_realloc", "__rustc::__rust_", "<tikv_jemallocator::"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    let between = ["__rustc::__rust_", "__rust_", "<tikv_jemallocator::"];
+    !name.is_empty() && (!is_mangled || between.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 #[cfg(test)]
@@ -71,7 +72,9 @@ mod tests {
         drop_allocator(&mut profile);
         let left = ends(&profile);
         assert!(!left.is_empty());
-        assert!(!left.iter().any(|name| name.contains("prof_") || name.contains("rjem")), "{left:?}");
+        let allocator =
+            |name: &String| ["prof_", "rjem", "do_", "__rust_"].iter().any(|part| name.contains(part));
+        assert!(!left.iter().any(allocator), "{left:?}");
         drop(held);
     }
 

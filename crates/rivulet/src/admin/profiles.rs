@@ -1,31 +1,36 @@
 //! `/debug/pprof`: what is on the heap, and where the CPU's time goes, in the format that `go tool pprof` reads. Names of
 //! functions are looked up here, so that a profile opens without the program that it is of.
 //!
-//! Of each kind one profile is made at a time. Both may be made at once: the CPU's profiler stops no thread within the
-//! unwinder or the C library, where the allocator may stand.
+//! Of each kind one profile is made at a time; both kinds may be made at once.
 
-use std::{env, path::Path, sync::Arc, time::Duration};
+use std::{
+    env,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use pprof::{ProfilerGuard, ProfilerGuardBuilder, protos::Message as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::{
     State, answer,
     answer::{Problem, ProblemKind},
+    cpu,
     endpoint::{Endpoint, parameters},
     heap,
 };
+use crate::memory::MemoryState;
 
-/// How often the CPU's profiler looks, per second of CPU time. Not a round number, so that it does not beat with timers.
-const FREQUENCY: i32 = 99;
-/// Code in which no thread is looked at: it may hold locks that unwinding needs.
-const BLOCKLIST: [&str; 4] = ["libc.so", "libgcc", "pthread", "vdso"];
 /// How long the CPU is watched unless the request says it.
 const SECONDS_DEFAULT: u64 = 10;
 /// The longest that it may say.
 const SECONDS_MAX: u64 = 60;
+/// Bytes that a profile of the heap takes for a moment: what is read of the program to find names (75 MB, measured).
+const HEAP_ROOM: u64 = 96 << 20;
+/// The same for the CPU, with the table of what was seen, which stays for the next time (85 MB).
+const CPU_ROOM: u64 = 192 << 20;
 /// When to ask again while a heap profile is made: it takes a second or so.
 const RETRY_HEAP: Duration = Duration::from_secs(2);
 /// Where profiles go on their way if there is nothing to write to in the usual place, as in containers whose file system
@@ -71,8 +76,23 @@ fn begin(kind: &Arc<Semaphore>, wait: Duration) -> Result<OwnedSemaphorePermit, 
     })
 }
 
+/// A profile must not be what brings the node to its limit.
+fn room_for(bytes: u64, memory: MemoryState) -> Result<(), Problem> {
+    if memory.max == 0 || memory.max.saturating_sub(memory.used) >= bytes {
+        return Ok(());
+    }
+    let detail = format!(
+        "a profile takes up to {} MiB for a moment, and of the {} bytes that --memory-max allows {} are used",
+        bytes >> 20,
+        memory.max,
+        memory.used
+    );
+    Err(Problem::new(ProblemKind::ProfileNoRoom, detail))
+}
+
 async fn heap_profile(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let [] = parameters(&request, [])?;
+    room_for(HEAP_ROOM, *state.memory.borrow())?;
     let permit = begin(&state.profiles.heap, RETRY_HEAP)?;
     let profile = blocking("heap", permit, |_permit| {
         choose_directory();
@@ -87,27 +107,25 @@ async fn heap_profile(request: HttpRequest, state: web::Data<State>) -> Result<H
     }
 }
 
-/// The guard of a running profiler, with the place of the one who runs it. Dropping it ends the profile: so does a client
-/// that goes away.
-struct Running {
-    guard: ProfilerGuard<'static>,
+/// The CPU is being watched, in the place of the one who may. A client that goes away takes both along.
+struct Watching {
+    watch: cpu::Watch,
     _permit: OwnedSemaphorePermit,
 }
 
 async fn cpu_profile(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let [seconds] = parameters(&request, ["seconds"])?;
     let seconds = seconds_of(seconds.as_deref())?;
+    room_for(CPU_ROOM, *state.memory.borrow())?;
     let permit = begin(&state.profiles.cpu, seconds)?;
-    let running = blocking("cpu", permit, |permit| {
+    let watching = blocking("cpu", permit, |permit| {
         choose_directory();
-        let profiler = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&BLOCKLIST);
-        with_symbols(|| Ok(Running { guard: profiler.build()?, _permit: permit }))
+        with_symbols(|| Ok(Watching { watch: cpu::Watch::start()?, _permit: permit }))
     });
-    let running = running.await?;
+    let watching = watching.await?;
     tokio::time::sleep(seconds).await;
-    let profile =
-        blocking("cpu", running, |running| Ok(running.guard.report().build()?.pprof()?.encode_to_vec()));
-    Ok(answer::file("profile.pb", profile.await?))
+    let profile = blocking("cpu", watching, |watching| with_symbols(|| watching.watch.profile()));
+    Ok(answer::file("cpu.pb.gz", profile.await?))
 }
 
 /// Does a part of a profile on a thread for such work: it takes long, and the listener's own has probes to answer.
@@ -131,6 +149,9 @@ where
 /// Does something that looks up names of functions, and gives back what was read of the program for it: tens of
 /// megabytes, which would be the largest entry of the next profile of the heap.
 fn with_symbols<O>(work: impl FnOnce() -> Result<O, BoxError>) -> Result<O, BoxError> {
+    // One at a time: otherwise the other kind would have to read again what was given back under its hands.
+    static SYMBOLS: Mutex<()> = Mutex::new(());
+    let _alone = SYMBOLS.lock().unwrap_or_else(PoisonError::into_inner);
     let result = work();
     backtrace::clear_symbol_cache();
     result
@@ -150,5 +171,22 @@ fn choose_directory() {
     if tempfile::tempfile_in(env::temp_dir()).is_err() {
         // An error says that it was chosen before.
         let _ = tempfile::env::override_temp_dir(Path::new(MEMORY_DIRECTORY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_without_room_for_a_profile_makes_none() {
+        let check = |max: u64, used: u64, fits: bool| {
+            let memory = MemoryState { max, used, tight: false };
+            assert_eq!(room_for(100, memory).is_ok(), fits, "{used} of {max}");
+        };
+        check(0, 0, true);
+        check(1_000, 900, true);
+        check(1_000, 901, false);
+        check(1_000, 2_000, false);
     }
 }
