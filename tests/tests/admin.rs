@@ -120,20 +120,17 @@ fn every_wrong_file_is_named_at_the_start() {
         &[(cert, missing), (key_flag, &text), (ca, &key)],
         &[
             &["--admin-tls-cert-file \"/nowhere/server.crt\" cannot be read"],
-            &["--admin-tls-key-file", "holds no PRIVATE KEY"],
-            &["--admin-tls-client-ca-file", "holds no CERTIFICATE"],
+            &["--admin-tls-key-file", "BEGIN PRIVATE KEY"],
+            &["--admin-tls-client-ca-file", "BEGIN CERTIFICATE"],
         ],
     );
     check(
         &[(cert, &certificate), (key_flag, &foreign_key)],
-        &[&["--admin-tls-key-file", "is not the key of the certificate"]],
+        &[&["--admin-tls-key-file", "must be the key of the first certificate"]],
     );
     check(
         &[(cert, &key), (key_flag, &certificate)],
-        &[
-            &["--admin-tls-cert-file", "holds no CERTIFICATE"],
-            &["--admin-tls-key-file", "holds no PRIVATE KEY"],
-        ],
+        &[&["--admin-tls-cert-file", "BEGIN CERTIFICATE"], &["--admin-tls-key-file", "BEGIN PRIVATE KEY"]],
     );
 }
 

@@ -33,6 +33,22 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+impl CertificateFiles {
+    /// Everything that is wrong with them; if nothing is, [`Certificates::load`] succeeds.
+    pub fn mistakes(&self) -> Vec<CertificateError> {
+        pem::Pair::mistakes(self)
+    }
+}
+
+/// Checks a PEM file with the authorities of clients, for [`Certificates::mutual_server_config`].
+///
+/// # Errors
+///
+/// The rule that the file breaks.
+pub fn check_authorities(path: &Path) -> Result<(), CertificateError> {
+    pem::authorities(path).map(|_| ())
+}
+
 /// Why a certificate cannot be used: the file, and the rule that it breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {rule}", path.display())]
@@ -44,6 +60,16 @@ pub struct CertificateError {
 impl CertificateError {
     pub(crate) fn new(path: &Path, rule: impl Into<String>) -> Self {
         Self { path: path.to_owned(), rule: rule.into() }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The rule that it breaks.
+    pub fn rule(&self) -> &str {
+        &self.rule
     }
 }
 

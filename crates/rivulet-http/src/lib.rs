@@ -45,7 +45,9 @@ mod subscribe;
 mod tls;
 mod wish;
 
-pub use certificates::{CertificateError, CertificateFiles, CertificateWatch, Certificates, Reload};
+pub use certificates::{
+    CertificateError, CertificateFiles, CertificateWatch, Certificates, Reload, check_authorities,
+};
 pub use config::{DEFAULT_HUB_URL, HttpConfig};
 pub use cors::{CorsPolicy, CorsPolicyError};
 pub use listener_stats::ListenerStats;

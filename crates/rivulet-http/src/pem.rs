@@ -26,6 +26,16 @@ impl Pair {
         Ok(Self { chain: read(&files.chain)?, key: read(&files.key)? })
     }
 
+    /// Everything that is wrong with the files: what each should hold, and whether they belong together.
+    pub(crate) fn mistakes(files: &CertificateFiles) -> Vec<CertificateError> {
+        let chain = read(&files.chain).and_then(|bytes| certificates(&files.chain, &bytes).map(|_| bytes));
+        let key = read(&files.key).and_then(|bytes| private_key(&files.key, &bytes).map(|_| bytes));
+        match (chain, key) {
+            (Ok(chain), Ok(key)) => Self { chain, key }.certified(files).err().into_iter().collect(),
+            (chain, key) => [chain.err(), key.err()].into_iter().flatten().collect(),
+        }
+    }
+
     /// The certificate, ready to be shown.
     pub(crate) fn certified(&self, files: &CertificateFiles) -> Result<CertifiedKey, CertificateError> {
         let chain = certificates(&files.chain, &self.chain)?;

@@ -1,10 +1,10 @@
 //! TLS on the hub's own listener, from the handshake to the end of a stream.
 
-use std::{path::Path, time::Duration};
+use std::path::Path;
 
 use rivulet_tests::{
-    Hub, PATIENCE, Request, Subscriber, certificates::Authority, eventually, metrics, refusal::Refusal,
-    sse::Block, tls, tokens,
+    Hub, PATIENCE, Request, Subscriber, certificates::Authority, eventually, refusal::Refusal, sse::Block,
+    tls, tokens,
 };
 
 /// A hub that shows the certificate in these files of its own.
@@ -123,40 +123,11 @@ async fn who_does_not_speak_tls_and_who_stalls_is_counted_and_disturbs_nobody() 
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_without_a_certificate_of_ours_learns_nothing() {
-    let authority = Authority::of(&["admin", "operator"]);
-    let file = |name: &str| authority.file(name);
-    let (certificate, key, ca) = (file("admin.crt"), file("admin.key"), file("ca.crt"));
-    let flags = ["--admin-tls-cert-file", &certificate, "--admin-tls-key-file", &key];
-    let hub = Hub::start_unwatched(&[&flags[..], &["--admin-tls-client-ca-file", &ca]].concat());
-    let client = |identity: Option<Vec<u8>>| {
-        let pem = std::fs::read(file("ca.crt")).expect("a file of ours");
-        let root = reqwest::Certificate::from_pem(&pem).expect("a certificate");
-        let builder = reqwest::Client::builder().tls_certs_only([root]).timeout(Duration::from_secs(5));
-        let builder = match identity {
-            Some(pem) => builder.identity(reqwest::Identity::from_pem(&pem).expect("an identity")),
-            None => builder,
-        };
-        builder.build().expect("a client")
-    };
-    let url = format!("https://{}/ready", hub.admin());
-    let identity = ["operator.crt", "operator.key"].map(|name| std::fs::read(file(name)).expect("a file"));
-    let operator = client(Some(identity.concat()));
-    eventually("the operator is answered", PATIENCE, || async {
-        let answer = operator.get(&url).send().await.map_err(|error| format!("{error:?}"))?;
-        if answer.status() == 200 { Ok(()) } else { Err(answer.status().to_string()) }
-    })
-    .await;
-    client(None).get(&url).send().await.expect_err("strangers are turned away");
-    metrics::get(hub.admin(), "/ready").expect_err("plain HTTP is no way in");
-}
-
 #[test]
 fn mistakes_of_certificates_are_told_at_the_start() {
     let authority = Authority::of(&["one", "other"]);
     let file = |name: &str| authority.file(name);
-    let (certificate, other_key, ca) = (file("one.crt"), file("other.key"), file("ca.crt"));
+    let (certificate, other_key) = (file("one.crt"), file("other.key"));
     let refused = |flags: &[&str], words: &[&str]| {
         let refusal = Refusal::of("redis://127.0.0.1:1", flags);
         assert_eq!(refusal.code, Some(64), "{flags:?}: {}", refusal.said);
@@ -167,13 +138,9 @@ fn mistakes_of_certificates_are_told_at_the_start() {
     refused(&["--tls-cert-file", &certificate], &["--tls-cert-file needs --tls-key-file"]);
     refused(&["--tls-key-file", &other_key], &["--tls-key-file needs --tls-cert-file"]);
     let pair = ["--tls-cert-file", &certificate, "--tls-key-file", &other_key];
-    refused(&pair, &["--tls-cert-file, --tls-key-file", &other_key]);
-    let nowhere = ["--tls-cert-file", "/nowhere", "--tls-key-file", "/nowhere"];
-    refused(&nowhere, &["--tls-cert-file", "/nowhere"]);
-    refused(&["--admin-tls-client-ca-file", &ca], &["--admin-tls-client-ca-file needs"]);
-    let admin = ["--admin-tls-cert-file", &certificate, "--admin-tls-key-file", &other_key];
-    refused(
-        &[&pair[..], &admin].concat(),
-        &["--tls-cert-file, --tls-key-file", "--admin-tls-cert-file, --admin-tls-key-file"],
-    );
+    refused(&pair, &["--tls-key-file", &other_key, "must be the key of the first certificate"]);
+    let swapped = ["--tls-cert-file", &other_key, "--tls-key-file", &certificate];
+    refused(&swapped, &["--tls-cert-file", "BEGIN CERTIFICATE", "--tls-key-file", "BEGIN PRIVATE KEY"]);
+    let nowhere = ["--tls-cert-file", "/nowhere", "--tls-key-file", &other_key];
+    refused(&nowhere, &["--tls-cert-file \"/nowhere\" cannot be read"]);
 }

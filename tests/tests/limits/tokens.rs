@@ -8,22 +8,22 @@ use rivulet_tests::{
 use serde_json::{Value, json};
 
 /// A 0.x token of a subject that may subscribe.
-pub fn subscriber(subject: &str) -> String {
+pub(crate) fn subscriber(subject: &str) -> String {
     subscriber_with(subject, &json!({}))
 }
 
 /// The same with more claims.
-pub fn subscriber_with(subject: &str, more: &Value) -> String {
+pub(crate) fn subscriber_with(subject: &str, more: &Value) -> String {
     signed(&json!({"mercure": {"subscribe": []}, "sub": subject}), more, SUBSCRIBER_KEY)
 }
 
 /// A 0.x token of a subject that may publish everything.
-pub fn publisher(subject: &str) -> String {
+pub(crate) fn publisher(subject: &str) -> String {
     signed(&json!({"mercure": {"publish": ["*"]}, "sub": subject}), &json!({}), PUBLISHER_KEY)
 }
 
 /// A subscription to one topic, by a subject.
-pub fn subscribe(topic: &str, subject: &str) -> Request {
+pub(crate) fn subscribe(topic: &str, subject: &str) -> Request {
     Request::subscribe(&format!("topic={topic}")).bearer(&subscriber(subject))
 }
 

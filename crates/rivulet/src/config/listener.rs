@@ -43,8 +43,17 @@ impl Reader<'_> {
                 return None;
             }
         };
-        let mistake = |error| self.mistakes.push(format!("--{chain}, --{key}: {error}"));
-        Certificates::load(files).map_err(mistake).ok().map(Some)
+        let mistakes = files.mistakes();
+        for mistake in &mistakes {
+            let name = if mistake.path() == files.key { key } else { chain };
+            self.wrong(name, &mistake.path().display().to_string(), mistake.rule());
+        }
+        if !mistakes.is_empty() {
+            return None;
+        }
+        // Fails only if the files have changed since.
+        let changed = |error| self.mistakes.push(format!("--{chain}, --{key}: {error}"));
+        Certificates::load(files).map_err(changed).ok().map(Some)
     }
 
     /// Each network once: of two that overlap, one was meant to be something else.
