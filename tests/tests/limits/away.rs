@@ -39,6 +39,7 @@ async fn an_open_limit_falls_back_to_the_nodes_share_and_a_closed_one_lets_nobod
     let open = Hub::start_at(&url, &flags).await;
     let closed =
         Hub::start_at(&url, &[&flags[..], &["--limit-closed", "connections-per-subject"]].concat()).await;
+    // Declared after the hubs, these go before them.
     let mut streams = vec![
         try_open(&open, "alice").await.expect("a place"),
         try_open(&closed, "alice").await.expect("a place"),
@@ -63,7 +64,6 @@ async fn an_open_limit_falls_back_to_the_nodes_share_and_a_closed_one_lets_nobod
 
     // What was let through meanwhile counts when Redis is back.
     proxy.set(Network::Whole);
-    let closed = Arc::new(closed);
     streams.push(
         eventually("the closed limit can be counted again", NOTICED, || async {
             try_open(&closed, "alice").await.map_err(|refusal| format!("{refusal:?}"))

@@ -83,7 +83,8 @@ async fn each_line_of_a_batch_counts_and_a_refused_one_is_told_in_its_place() {
     for number in [0, 1, 3] {
         assert!(lines[number]["id"].is_string(), "{lines:?}");
     }
-    assert_eq!(lines[2]["type"], "urn:rivulet:problem:rate-exceeded", "{lines:?}");
-    assert_eq!(lines[2]["limit"], "publishes_per_topic");
-    assert!(lines[2]["retry_after"].as_u64().is_some_and(|wait| (1..=1800).contains(&wait)), "{lines:?}");
+    let problem = &lines[2]["error"];
+    assert_eq!(problem["type"], "urn:rivulet:problem:rate-exceeded", "{lines:?}");
+    assert_eq!(problem["limit"], "publishes_per_topic", "{lines:?}");
+    assert!(problem["retry_after"].as_u64().is_some_and(|wait| (1..=1800).contains(&wait)), "{lines:?}");
 }
