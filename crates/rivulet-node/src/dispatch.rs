@@ -2,7 +2,16 @@
 //!
 //! A push marks the source as dirty. A slice looks at some members of the first dirty source; then input is taken, and
 //! the next dirty source has its turn. What arrived meanwhile joins the pending frames of all who were not served yet:
-//! the busier the node, the more updates travel in one write, and no topic starves another.
+//! the busier the node, the more updates travel in one write.
+//!
+//! **Fairness.** Between two intakes a worker serves at most two slices: one of a pass, one of those who have more to
+//! take than one turn gives. A turn is a few writes of some kilobytes. So an update of a quiet topic waits for some
+//! hundred writes to a flooded one, however many subscribers that has. There is one exception: if so much of a topic has
+//! come that its ring would soon discard what level subscribers have not been offered, or all rings together are full, no
+//! input is taken until that pass ends. Others then wait for one pass: at most one turn for each member, never for
+//! the flood, which waits in the inbox, and behind it in the feed. Publishers cannot starve this either: their requests
+//! are tasks of their own, which wait for the transport after each update, also of a batch, and this task has its turn
+//! among them; it yields after each two slices, so they have theirs.
 
 use std::{collections::VecDeque, num::NonZero, sync::Arc};
 
@@ -34,7 +43,7 @@ pub(crate) struct Passes {
     /// Sources with so much to write that no input is taken until a pass has ended.
     pub(crate) congested: usize,
     /// Seats whose turn ended before they had everything.
-    pub(crate) unfinished: Vec<(usize, u32)>,
+    pub(crate) unfinished: VecDeque<(usize, u32)>,
 }
 
 /// What a write needs of the worker.
@@ -140,6 +149,20 @@ impl Seats {
         !self.passes.dirty.is_empty()
     }
 
+    /// Serves some of those whose turn ended before they had everything.
+    pub(crate) fn serve_unfinished(&mut self) {
+        for _ in 0..self.passes.unfinished.len().min(SLICE_LEN) {
+            let Some((key, serial)) = self.passes.unfinished.pop_front() else { return };
+            if self.get(key, serial).is_some() {
+                self.serve(key);
+            }
+        }
+        if self.passes.unfinished.is_empty() {
+            // A crowd has been served: its memory goes back.
+            self.passes.unfinished.shrink_to(SLICE_LEN);
+        }
+    }
+
     fn end_pass(&mut self, key: u32) {
         let source = &mut self.sources[key as usize];
         source.queued = false;
@@ -167,7 +190,7 @@ impl Seats {
                 Next::End(reason) => return self.end(key, reason),
             }
         }
-        self.passes.unfinished.push((key, self.seats[key].serial));
+        self.passes.unfinished.push_back((key, self.seats[key].serial));
         self.set_behind(key, Behind::Yes);
     }
 

@@ -27,21 +27,16 @@ impl KickTarget {
         *self == Self::default()
     }
 
-    /// Whether a connection is among those. `None`: nobody knows whose it is.
+    /// Whether a connection is among those.
     pub fn fits<'a>(
         &self,
         subscriber: Uuid,
-        client: Option<&Client>,
+        client: &Client,
         mut matchers: impl Iterator<Item = &'a Matcher>,
     ) -> bool {
         self.subscriber.is_none_or(|wanted| wanted == subscriber)
-            && self
-                .subject
-                .as_deref()
-                .is_none_or(|wanted| client.is_some_and(|client| wanted == &*client.subject))
-            && self.ip.is_none_or(|wanted| {
-                client.is_some_and(|client| wanted.to_canonical() == client.ip.to_canonical())
-            })
+            && self.subject.as_deref().is_none_or(|wanted| wanted == &*client.subject)
+            && self.ip.is_none_or(|wanted| wanted.to_canonical() == client.ip.to_canonical())
             && self.topic.as_deref().is_none_or(|wanted| matchers.any(|matcher| matcher.text() == wanted))
     }
 }

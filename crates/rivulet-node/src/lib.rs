@@ -20,6 +20,7 @@ mod delivery;
 mod dispatch;
 mod drain;
 mod ending;
+mod feed;
 mod gap;
 mod gather;
 pub mod inspect;
@@ -57,6 +58,7 @@ mod workers;
 
 pub use config::{NodeConfig, WORKERS_MAX};
 pub use ending::CloseReason;
+pub use feed::{FEED_BYTES_MAX, FEED_LEN_MAX, Feed, FeedSender, feed};
 pub use kick::{Kick, KickReport, KickTarget, Peers};
 pub use limits::{
     AdmitError, Client, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, Pace, Permit, Quota,
@@ -71,7 +73,7 @@ pub use socket::Socket;
 pub use stats::NodeSnapshot;
 pub use subscribe::{Refusal, Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
-    AppendError, Appended, Feed, FeedEvent, FeedStatus, Gap, Interest, Page, PageLimits, Selection,
-    StalePartition, Transport, TransportError,
+    AppendError, Appended, FeedEvent, FeedStatus, Gap, Interest, Page, PageLimits, Selection, StalePartition,
+    Transport, TransportError,
 };
 pub use worker::Worker;

@@ -23,9 +23,9 @@ use tokio::{
 pub use self::retention::Retention;
 use self::{keys::UsedKeys, log::Log};
 use crate::{
-    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, Kick, KickReport, KickTarget,
-    LocalLimits, Page, PageLimits, Peers, Permit, Rate, Selection, Share, Transport, TransportError, Wanted,
-    transport::FEED_LEN_MAX,
+    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedSender, FeedStatus, Interest, Kick, KickReport,
+    KickTarget, LocalLimits, Page, PageLimits, Peers, Permit, Rate, Selection, Share, Transport,
+    TransportError, Wanted, feed,
 };
 
 /// How often the clock moves without appends, and quiet topics are looked at. It bounds how stale an idle cursor gets.
@@ -46,7 +46,7 @@ struct Shared {
     state: Mutex<State>,
     /// Wakes the task that heals breaks.
     broke: Notify,
-    feed: mpsc::Sender<FeedEvent>,
+    feed: FeedSender,
     limits: Arc<LocalLimits>,
     started: Instant,
 }
@@ -74,7 +74,7 @@ impl MemoryTransport {
     /// Starts an empty hub with several partitions, which have their own positions: what a cluster is, for tests. Each
     /// has its share of the retention's bytes.
     pub fn partitioned(retention: Retention, partitions: Partitions) -> (Arc<Self>, Feed) {
-        let (sender, feed) = mpsc::channel(FEED_LEN_MAX);
+        let (sender, feed) = feed();
         let retention = Retention { bytes: retention.bytes / usize::from(partitions.count()), ..retention };
         let log = |partition| Log::new(retention, partitions, partition, now());
         let parts = partitions.iter().map(|partition| Part { log: log(partition), break_after: None });

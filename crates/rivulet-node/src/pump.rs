@@ -7,6 +7,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use crate::{
     Appended, Feed, FeedEvent, Kick,
     delivery::{Delivery, Input, Letter, Loss},
+    feed::Weighed,
     node::NodeShared,
 };
 
@@ -17,7 +18,8 @@ const BURST_LEN_MAX: usize = 256;
 pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Sender<Kick>) {
     let mut events = Vec::with_capacity(BURST_LEN_MAX);
     while feed.recv_many(&mut events, BURST_LEN_MAX).await > 0 {
-        for event in events.drain(..) {
+        // Each keeps what it takes of the feed's budget until it has been handed on.
+        for Weighed { event, bytes: _until_handed_on } in events.drain(..) {
             match event {
                 FeedEvent::Update(appended) => route(&node, &appended).await,
                 FeedEvent::Verified(partition, position) => {

@@ -21,13 +21,8 @@ use std::{sync::Arc, time::Duration};
 use rivulet_core::{
     Cursor, EventId, IdempotencyKey, Matcher, Partition, Partitions, Position, Topic, Update,
 };
-use tokio::sync::mpsc;
 
 use crate::{AdmitError, Kick, KickReport, KickTarget, Peers, Permit, Rate, Refused, Wanted};
-
-/// How many events may wait between a transport and the pump. A transport that finds the feed full must not wait where
-/// that would stall its connection: it drops the event, and reads it from the log when there is room (a break).
-pub const FEED_LEN_MAX: usize = 2048;
 
 /// For how long an idempotency key is remembered, at least.
 pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(600);
@@ -64,9 +59,6 @@ pub enum FeedEvent {
     /// Some connections are to be ended.
     Kick(Kick),
 }
-
-/// The receiving end of a feed.
-pub type Feed = mpsc::Receiver<FeedEvent>;
 
 /// What a node wants to have in its feed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

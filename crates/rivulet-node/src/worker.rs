@@ -245,11 +245,7 @@ impl WorkerShared {
                 seats.serve(key);
             }
         }
-        for (key, serial) in std::mem::take(&mut seats.passes.unfinished) {
-            if seats.get(key, serial).is_some() {
-                seats.serve(key);
-            }
-        }
+        seats.serve_unfinished();
         seats.slice();
         seats.relieve_rings();
         seats.relieve_pins();

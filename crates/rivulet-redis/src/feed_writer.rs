@@ -11,9 +11,8 @@ use rivulet_core::{
     Partition, Position, Topic, Update, envelope,
     fault::{self, Fault},
 };
-use rivulet_node::{Appended, FeedEvent, PageLimits, TransportError};
+use rivulet_node::{Appended, FeedEvent, FeedSender, PageLimits, TransportError};
 use smallvec::SmallVec;
-use tokio::sync::mpsc;
 
 use crate::{
     announcement::{AnnouncedUpdate, Announcement},
@@ -32,7 +31,7 @@ const FETCH_MAX: PageLimits = PageLimits { len: 256, bytes: 4 << 20 };
 /// See the module. All partitions' states are shared with the writers of other connections, which serve other ones.
 #[derive(Clone)]
 pub(crate) struct FeedWriter {
-    pub(crate) feed: mpsc::Sender<FeedEvent>,
+    pub(crate) feed: FeedSender,
     pub(crate) log: Arc<Log>,
     pub(crate) keys: Keys,
     pub(crate) states: Arc<[PartitionState]>,

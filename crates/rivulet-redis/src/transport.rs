@@ -8,9 +8,9 @@ use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Posit
 use rivulet_node::{
     AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, LocalLimits, Page,
     PageLimits, Peers, Permit, Rate, Selection, Share, StalePartition, Transport, TransportError, Wanted,
-    transport::{FEED_LEN_MAX, IDEMPOTENCY_AGE},
+    transport::IDEMPOTENCY_AGE,
 };
-use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
     ConnectError, RedisConfig,
@@ -84,7 +84,7 @@ impl RedisTransport {
             check_clock(&config, state.sent())?;
         }
         let log = |reader| Arc::new(Log::new(primaries.clone(), keys.clone(), config.age, reader));
-        let (feed, receiver) = mpsc::channel(FEED_LEN_MAX);
+        let (feed, receiver) = rivulet_node::feed();
         let writer = FeedWriter { feed, log: log(Reader::Feed), keys: keys.clone(), states: states.clone() };
         let parts = Parts { connector, topology: topology.clone(), ticker, writer };
         let tasks = [

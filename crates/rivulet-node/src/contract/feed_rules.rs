@@ -6,7 +6,7 @@ use super::{
     Hub, Kept,
     probe::{append, data, interest, partition, read, topics},
 };
-use crate::{FeedEvent, Interest, Transport, transport::FEED_LEN_MAX};
+use crate::{FEED_LEN_MAX, FeedEvent, Interest, Transport};
 
 /// Appends numbered updates from several tasks at once, each its share in order.
 async fn append_concurrently(transports: Vec<Arc<dyn Transport>>, name: &'static str, each: usize) {

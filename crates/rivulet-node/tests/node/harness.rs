@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use rivulet_core::{Grants, LastEventId, Matcher, Partitions, Topic, Update, frame::GAP_EVENT};
 use rivulet_node::{
-    Feed, MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError,
-    SubscribeRequest, Transport, Worker,
+    Feed, Holding, MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError,
+    SubscribeRequest, Transport, Wanted, Worker,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
 
@@ -67,6 +67,19 @@ impl Hub {
         self.open(self.reserve(request).await.expect("a place is free"), buffer)
     }
 
+    /// Reserves a seat on a worker for somebody.
+    pub(crate) async fn reserve_as(
+        &self,
+        worker: &Worker,
+        request: SubscribeRequest,
+        subject: &str,
+        ip: &str,
+    ) -> Result<Reservation, SubscribeError> {
+        let permit = self.node.admit(Wanted::default()).await.expect("nothing is limited");
+        let client = rivulet_node::Client { subject: subject.into(), ip: ip.parse().expect("an address") };
+        worker.reserve(request, Some(Holding { client, permit })).await
+    }
+
     /// Opens a reservation with a socket that buffers `buffer` bytes.
     pub(crate) fn open(&self, reservation: Reservation, buffer: usize) -> Client {
         let (ours, theirs) = tokio::io::duplex(buffer);
@@ -85,7 +98,16 @@ impl Hub {
         let empty = async {
             loop {
                 let stats = self.node.stats();
-                if stats.connections + stats.seats + stats.sources + stats.behind + stats.ring_bytes == 0 {
+                if stats.connections
+                    + stats.seats
+                    + stats.sources
+                    + stats.behind
+                    + stats.ring_bytes
+                    + stats.pinned_bytes
+                    + stats.reserved
+                    + stats.replaying
+                    == 0
+                {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -127,6 +149,7 @@ pub(crate) struct Event {
     pub(crate) event_type: Option<String>,
     pub(crate) id: String,
     pub(crate) data: Option<String>,
+    pub(crate) retry: Option<String>,
 }
 
 pub(crate) struct Client {
@@ -150,6 +173,16 @@ impl Client {
             }
             self.parse();
         }
+    }
+
+    /// Reads to the end and answers what the client was told about coming back, if it was told.
+    pub(crate) async fn retry_at_end(&mut self) -> Option<u32> {
+        let mut retry = None;
+        while let Some(event) = self.next().await {
+            assert_eq!(retry, None, "what says when to come back is the last word: {event:?}");
+            retry = event.retry.map(|retry| retry.parse().expect("milliseconds"));
+        }
+        retry
     }
 
     /// The next event, heartbeats passed over.
@@ -189,6 +222,7 @@ impl Client {
                 event_type: field("event: "),
                 id: field("id: ").unwrap_or_default(),
                 data: field("data: "),
+                retry: field("retry: "),
             });
         }
         self.scanned = self.received.len().saturating_sub(1);

@@ -2,10 +2,17 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod dispatch;
+mod drain;
 mod endings;
+mod fairness;
 mod gaps;
 mod harness;
+mod inspect;
+mod kick;
 mod partitions;
 mod resume;
+mod room;
 mod sharing;
+mod shed;
+mod stalled;
 mod tap;

@@ -8,16 +8,16 @@ use std::sync::{
 use parking_lot::Mutex;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Topic, Update};
 use rivulet_node::{
-    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedStatus, Interest, KickReport, KickTarget,
-    MemoryTransport, Page, PageLimits, Peers, Permit, Rate, Selection, Transport, TransportError, Wanted,
+    AdmitError, AppendError, Appended, Feed, FeedEvent, FeedSender, FeedStatus, Interest, KickReport,
+    KickTarget, MemoryTransport, Page, PageLimits, Peers, Permit, Rate, Selection, Transport, TransportError,
+    Wanted,
 };
-use tokio::sync::mpsc;
 
 use crate::harness::memory;
 
 pub(crate) struct Tap {
     memory: Arc<MemoryTransport>,
-    feed: mpsc::Sender<FeedEvent>,
+    feed: FeedSender,
     /// Per partition, nothing up to here passes.
     deaf: Arc<Vec<AtomicU64>>,
     /// Pages read.
@@ -30,12 +30,14 @@ pub(crate) struct Tap {
     pub(crate) gate: tokio::sync::RwLock<()>,
     /// Whether reads fail.
     pub(crate) broken: AtomicBool,
+    /// What is said of the nodes, if it is not the truth.
+    pub(crate) peers: Mutex<Option<Peers>>,
 }
 
 impl Tap {
     pub(crate) fn start(partitions: u16, count: usize) -> (Arc<Self>, Feed) {
         let (memory, mut from) = memory(partitions, count);
-        let (feed, to) = mpsc::channel(rivulet_node::transport::FEED_LEN_MAX);
+        let (feed, to) = rivulet_node::feed();
         let deaf: Arc<Vec<AtomicU64>> = Arc::new((0..partitions).map(|_| AtomicU64::new(0)).collect());
         let tap = Self {
             memory,
@@ -46,6 +48,7 @@ impl Tap {
             largest: Mutex::default(),
             gate: tokio::sync::RwLock::default(),
             broken: AtomicBool::new(false),
+            peers: Mutex::new(None),
         };
         tokio::spawn(async move {
             while let Some(event) = from.recv().await {
@@ -80,6 +83,11 @@ impl Tap {
         self.deaf[partition.index()].store(through.as_micros(), SeqCst);
     }
 
+    /// Has the node's feed say something.
+    pub(crate) fn say(&self, event: FeedEvent) {
+        self.feed.try_send(event).unwrap();
+    }
+
     fn note(&self, entries: &[Arc<Appended>]) {
         self.reads.fetch_add(1, SeqCst);
         let bytes = entries.iter().map(|entry| entry.update.data.len()).sum();
@@ -112,7 +120,7 @@ impl Transport for Tap {
     }
 
     fn peers(&self) -> Peers {
-        self.memory.peers()
+        self.peers.lock().unwrap_or_else(|| self.memory.peers())
     }
 
     fn retain(&self, interest: &Interest) {
