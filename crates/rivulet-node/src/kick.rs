@@ -29,11 +29,11 @@ impl KickTarget {
         *self == Self::default()
     }
 
-    /// Whether a connection is among those. `None`: nobody knows whose it is.
+    /// Whether a connection is among those.
     pub fn fits<'a>(
         &self,
         subscriber: Uuid,
-        client: Option<&Client>,
+        client: &Client,
         matchers: impl Iterator<Item = &'a Matcher>,
     ) -> bool {
         let (mut is_on_topic, mut is_in_scope) = (self.topic.is_none(), self.is_in_scope(client));
@@ -46,26 +46,19 @@ impl KickTarget {
         is_on_topic
             && is_in_scope
             && self.subscriber.is_none_or(|wanted| wanted == subscriber)
-            && self
-                .subject
-                .as_deref()
-                .is_none_or(|wanted| client.is_some_and(|client| wanted == &*client.subject))
-            && self.ip.is_none_or(|wanted| {
-                client.is_some_and(|client| wanted.to_canonical() == client.ip.to_canonical())
-            })
+            && self.subject.as_deref().is_none_or(|wanted| wanted == &*client.subject)
+            && self.ip.is_none_or(|wanted| wanted.to_canonical() == client.ip.to_canonical())
     }
 
     /// Whether the scope counts this client whatever it subscribes to.
-    fn is_in_scope(&self, client: Option<&Client>) -> bool {
+    fn is_in_scope(&self, client: &Client) -> bool {
         let Some((limit, scope)) = &self.scope else { return true };
         match limit {
             Limit::ConnectionsTotal => true,
             Limit::ConnectionsPerSubject | Limit::SubscribesPerSubject | Limit::PublishesPerSubject => {
-                client.is_some_and(|client| scope.as_str() == &*client.subject)
+                scope.as_str() == &*client.subject
             }
-            Limit::ConnectionsPerIp | Limit::SubscribesPerIp => {
-                client.is_some_and(|client| scope.as_str() == address(client.ip))
-            }
+            Limit::ConnectionsPerIp | Limit::SubscribesPerIp => scope.as_str() == address(client.ip),
             Limit::ConnectionsPerTopic | Limit::PublishesPerTopic => false,
         }
     }
@@ -114,12 +107,9 @@ mod tests {
             let scope = scope.map(|(limit, text)| (limit, Scope::new(text)));
             let target = KickTarget { scope: scope.clone(), ..KickTarget::default() };
             assert_eq!(target.is_empty(), scope.is_none());
-            assert_eq!(target.fits(Uuid::nil(), Some(&client), matchers.iter()), expected, "{ip} {scope:?}");
+            assert_eq!(target.fits(Uuid::nil(), &client, matchers.iter()), expected, "{ip} {scope:?}");
             let elsewhere = KickTarget { topic: Some("other".to_owned()), ..target };
-            assert!(
-                !elsewhere.fits(Uuid::nil(), Some(&client), matchers.iter()),
-                "all conditions have to hold"
-            );
+            assert!(!elsewhere.fits(Uuid::nil(), &client, matchers.iter()), "all conditions have to hold");
         };
         check("192.0.2.7", None, true);
         check("192.0.2.7", Some((Limit::ConnectionsTotal, "")), true);

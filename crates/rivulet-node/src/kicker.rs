@@ -3,12 +3,15 @@
 //! First all are found, then they are ended: so it is known which are the youngest. Both happen piece by piece, between
 //! two slices of each worker. Who subscribes meanwhile may stay: a kick is for those who are there.
 
-use std::sync::Arc;
+use std::{
+    net::Ipv4Addr,
+    sync::{Arc, LazyLock},
+};
 
 use tokio::sync::mpsc;
 
 use crate::{
-    CloseReason, Kick, KickReport, KickTarget, Node, TransportError,
+    Client, CloseReason, Kick, KickReport, KickTarget, Node, TransportError,
     config::SCAN_FOUND_MAX,
     node::NodeShared,
     question::Scanned,
@@ -16,6 +19,10 @@ use crate::{
     seats::Seats,
     wheel::{Entry, Tick},
 };
+
+/// Whose the connections are that nobody counts: no subject is empty, and nobody comes from this address.
+static NOBODY: LazyLock<Client> =
+    LazyLock::new(|| Client { subject: "".into(), ip: Ipv4Addr::UNSPECIFIED.into() });
 
 /// A connection that fits, found on a worker.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +111,7 @@ impl Seats {
 
     /// Whether a seat is among those that are meant.
     pub(crate) fn fits(&self, target: &KickTarget, seat: &Seat) -> bool {
-        let client = seat.holding.as_ref().map(|holding| &holding.client);
+        let client = seat.holding.as_ref().map_or(&*NOBODY, |holding| &holding.client);
         let matchers = seat.memberships.iter().map(|m| &self.sources[m.source as usize].matcher);
         target.fits(seat.id, client, matchers)
     }
