@@ -23,6 +23,11 @@ pub(crate) enum Asking {
 
 impl Script {
     pub(crate) fn append() -> Self {
+        Self::new(include_str!("scripts/append.lua"))
+    }
+
+    /// The same for updates that have rates. Those that have none are spared the twentieth that it costs to define them.
+    pub(crate) fn append_with_rates() -> Self {
         Self::new(concat!(include_str!("scripts/gcra.lua"), include_str!("scripts/append.lua")))
     }
 

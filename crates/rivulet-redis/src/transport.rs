@@ -51,6 +51,7 @@ enum Appending {
 pub struct RedisTransport {
     primaries: Arc<Primaries>,
     append: Script,
+    append_with_rates: Script,
     publish: &'static str,
     retention: [String; 5],
     keys: Keys,
@@ -125,6 +126,7 @@ impl RedisTransport {
         let transport = Self {
             primaries,
             append: Script::append(),
+            append_with_rates: Script::append_with_rates(),
             publish,
             retention: config.retention_args(),
             keys,
@@ -169,7 +171,8 @@ impl RedisTransport {
         args.extend(rate_args.iter().map(String::as_bytes));
         let keys = keys.into_iter().chain(&streams).chain(&lasts).chain(&rate_keys);
         let keys = keys.map(String::as_bytes).collect();
-        let answer = self.primaries.append(partition, &self.append, &Call { keys, args }).await?;
+        let script = if rates.is_empty() { &self.append } else { &self.append_with_rates };
+        let answer = self.primaries.append(partition, script, &Call { keys, args }).await?;
         if answer == Value::BulkString(b"reused".to_vec()) {
             return Err(AppendError::KeyReused);
         }

@@ -144,8 +144,8 @@ pub async fn a_refusal_takes_nothing(hub: &impl Hub) {
     let free = quota(Limit::ConnectionsPerTopic, "free", 1);
     let unused = rate(Limit::SubscribesPerIp, "unused", once_a_day(1));
     let used = rate(Limit::SubscribesPerSubject, "used", once_a_day(1));
-    let _place = admitted(first, &of_quotas(&[full.clone()])).await;
-    drop(admitted(last, &of_rates(&[used.clone()])).await);
+    let _place = admitted(first, &of_quotas(std::slice::from_ref(&full))).await;
+    drop(admitted(last, &of_rates(std::slice::from_ref(&used))).await);
     for quotas in [[full.clone(), free.clone()], [free.clone(), full.clone()]] {
         let wanted = Wanted { quotas: quotas.to_vec(), rates: vec![unused.clone()] };
         assert_eq!(refused(last, &wanted).await, Refused::full(&full));
@@ -175,7 +175,7 @@ pub async fn scopes_may_be_any_text(hub: &impl Hub) {
     let [first, last] = ends(&members);
     let permit = admitted(first, &of_quotas(&quotas)).await;
     for quota in &quotas {
-        assert_eq!(refused(last, &of_quotas(&[quota.clone()])).await, Refused::full(quota));
+        assert_eq!(refused(last, &of_quotas(std::slice::from_ref(quota))).await, Refused::full(quota));
     }
     drop(permit);
     eventually("all places are free again", || async {

@@ -2,11 +2,12 @@
 --
 -- KEYS: the clock, the birth, the index, the id of the update, its idempotency key (each is the clock's key again where
 -- there is none: all keys of a call stand in one slot), a stream per distinct topic, and in the same order a key per
--- topic that holds its last position; then a key per rate (gcra.lua). A stream's key is the name of its topic's channel too.
+-- topic that holds its last position; then a key per rate. A stream's key is the name of its topic's channel too.
 -- ARGV: the envelope; the topics, joined by newlines; the least position that this update may get; the firehose; the
 -- control channel; PUBLISH or SPUBLISH; what tells this content from another; for how many milliseconds an idempotency
 -- key is kept; updates kept per topic; index entries kept; the age in microseconds; the slice in microseconds; the
--- expiry in milliseconds, longer than age and slice together; for each rate what `pass` needs.
+-- expiry in milliseconds, longer than age and slice together; for each rate what `pass` needs (gcra.lua, which stands
+-- before this where there are any).
 -- Answers the position; { 'again', the position } where it was appended before with this idempotency key; 'reused' where
 -- the key stands for another content; or what `pass` says, and then nothing has changed.
 --
