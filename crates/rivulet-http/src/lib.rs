@@ -37,6 +37,7 @@ mod routes;
 mod server;
 mod subscribe;
 mod tls;
+mod tls_socket;
 mod wish;
 
 pub use certificates::{CertificateError, CertificateFiles, CertificateWatch, Certificates, Reload};
