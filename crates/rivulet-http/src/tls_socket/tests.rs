@@ -65,7 +65,7 @@ async fn what_comes_in_pieces_is_put_together_and_nothing_is_held_afterwards() {
         let (ours, theirs) = duplex(1 << 16);
         let forwarding = tokio::spawn(forward(theirs, tcp, len));
         let (mut client, mut socket) = shake(&authority, config.clone(), ours, accepted).await;
-        let sent: Vec<u8> = (0..30_000_u32).map(|n| n as u8).collect();
+        let sent: Vec<u8> = (0..=u8::MAX).cycle().take(30_000).collect();
         let exchange = async {
             client.write_all(&sent).await.unwrap();
             client.flush().await.unwrap();
