@@ -15,8 +15,8 @@ use std::{
 
 use actix_server::GracefulShutdownSignal;
 use ipnet::IpNet;
+use rustls::ServerConfig;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::HttpConfig,
@@ -25,7 +25,7 @@ use crate::{
     listener_stats::{ListenerStats, count},
     proxy_header::{HeaderFault, ProxyProtocol, read_header},
     rarely::Rarely,
-    tls::TlsSocket,
+    tls_socket::TlsSocket,
 };
 
 /// Of one node there is one proxy configuration, so that all refusals because of it are one story.
@@ -98,7 +98,7 @@ impl Arrivals {
     pub(crate) async fn tls(
         self: Rc<Self>,
         mut tcp: TcpStream,
-        acceptor: TlsAcceptor,
+        tls: Arc<ServerConfig>,
     ) -> Result<Arrived<TlsSocket>, Over> {
         count(&self.stats.accepted);
         let passage = self.gate.enter().ok_or(Over)?;
@@ -107,7 +107,7 @@ impl Arrivals {
         let arrived = async {
             let client = self.client(&mut tcp, peer).await?;
             let deadline = started + self.config.handshake_timeout;
-            let shaken = tokio::time::timeout_at(deadline, self.shake_hands(tcp, &acceptor));
+            let shaken = tokio::time::timeout_at(deadline, self.shake_hands(tcp, tls));
             let socket = shaken.await.unwrap_or(Err(Lost::TimedOut(Step::Handshake)))?;
             Ok((socket, client))
         };
@@ -146,12 +146,12 @@ impl Arrivals {
         }
     }
 
-    async fn shake_hands(&self, tcp: TcpStream, acceptor: &TlsAcceptor) -> Result<TlsSocket, Lost> {
+    async fn shake_hands(&self, tcp: TcpStream, tls: Arc<ServerConfig>) -> Result<TlsSocket, Lost> {
         // Silence needs no place. Whoever closes without a word only wanted to see whether the port is open.
         if matches!(tcp.peek(&mut [0]).await, Ok(0) | Err(_)) {
             return Err(Lost::Quietly);
         }
-        match self.handshakes.run(TlsSocket::accept(acceptor, tcp)).await {
+        match self.handshakes.run(TlsSocket::accept(tls, tcp)).await {
             Ok(Ok(socket)) => Ok(socket),
             Ok(Err(error)) => Err(Lost::Handshake(error)),
             Err(CrowdedOut) => Err(Lost::CrowdedOut),

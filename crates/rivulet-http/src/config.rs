@@ -41,8 +41,8 @@ pub struct HttpConfig {
     pub tls: Option<Arc<Certificates>>,
     /// How long a connection may take from accept until its PROXY header has been read and its TLS handshake is done.
     pub handshake_timeout: Duration,
-    /// How many TLS handshakes a worker has under way at a time; others wait, which their timeout bounds. A handshake
-    /// costs some 20 KB and half a millisecond of CPU, and after a network hiccup all clients want one.
+    /// How many TLS handshakes a worker has under way at a time; others wait, which their timeout bounds. Each costs a
+    /// third of a millisecond of CPU with an ECDSA key (RSA: more), and after a network hiccup all clients want one.
     pub handshakes_max: usize,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,

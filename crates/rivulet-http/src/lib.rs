@@ -43,6 +43,7 @@ mod server;
 mod stats;
 mod subscribe;
 mod tls;
+mod tls_socket;
 mod wish;
 
 pub use certificates::{

@@ -15,8 +15,8 @@ use actix_web::{
     web,
 };
 use rivulet_node::{Node, Socket, WORKERS_MAX};
+use rustls::ServerConfig;
 use tokio::{net::TcpStream, task::JoinHandle};
-use tokio_rustls::TlsAcceptor;
 
 use crate::{
     arrival::{Arrivals, Arrived, Over},
@@ -97,8 +97,8 @@ impl Pipeline {
     fn listen(self, builder: ServerBuilder, listener: TcpListener) -> io::Result<ServerBuilder> {
         match &self.config.tls {
             Some(certificates) => {
-                let acceptor = TlsAcceptor::from(Arc::new(certificates.server_config()?));
-                builder.listen("hub", listener, move || self.over_tls(acceptor.clone()))
+                let tls = Arc::new(certificates.server_config()?);
+                builder.listen("hub", listener, move || self.over_tls(tls.clone()))
             }
             None => builder.listen("hub", listener, move || self.over_tcp()),
         }
@@ -116,11 +116,11 @@ impl Pipeline {
     /// What a connection over TLS passes through.
     fn over_tls(
         &self,
-        acceptor: TlsAcceptor,
+        tls: Arc<ServerConfig>,
     ) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = Over, InitError = ()> + use<>
     {
         let arrivals = self.arrivals();
-        fn_service(move |tcp: TcpStream| arrivals.clone().tls(tcp, acceptor.clone())).and_then(self.face())
+        fn_service(move |tcp: TcpStream| arrivals.clone().tls(tcp, tls.clone())).and_then(self.face())
     }
 
     fn arrivals(&self) -> Rc<Arrivals> {

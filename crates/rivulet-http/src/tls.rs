@@ -1,34 +1,18 @@
-//! TLS: what the listeners negotiate, and a stream over it as a seat's socket.
+//! TLS: what the listeners negotiate.
 
-use std::{
-    io::{self, IoSlice, Write},
-    path::Path,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{io, path::Path, sync::Arc};
 
-use rivulet_node::{Socket, Unsent};
 use rustls::{
     ConfigBuilder, ServerConfig, WantsVerifier,
     crypto::aws_lc_rs,
     server::{NoServerSessionStorage, WantsServerCert, WebPkiClientVerifier},
     version::{TLS12, TLS13},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{
     certificates::{CertificateError, Certificates, Shown},
     pem,
 };
-
-/// How many bytes a connection's TLS holds at most that the kernel has not taken, before encryption. It is what a reader
-/// that has stopped costs here beside its idle state; less would cut bursts into more system calls.
-const UNSENT_LEN_MAX: usize = 8 * 1024;
 
 /// The only protocol of the listeners. Streams over HTTP/2 are the business of the proxy in front.
 const ALPN: &[u8] = b"http/1.1";
@@ -79,102 +63,5 @@ fn versions() -> ConfigBuilder<ServerConfig, WantsVerifier> {
         .expect("the provider has cipher suites for both versions")
 }
 
-/// TLS over TCP.
-pub(crate) struct TlsSocket(TlsStream<TcpStream>);
-
-impl TlsSocket {
-    /// Greets a client.
-    pub(crate) async fn accept(acceptor: &TlsAcceptor, tcp: TcpStream) -> io::Result<Self> {
-        let mut stream = acceptor.accept(tcp).await?;
-        stream.get_mut().1.set_buffer_limit(Some(UNSENT_LEN_MAX));
-        Ok(Self(stream))
-    }
-}
-
-impl Socket for TlsSocket {
-    fn reset_on_close(&self) {
-        self.0.get_ref().0.reset_on_close();
-    }
-
-    fn send_unsent(&mut self, cx: &mut Context<'_>) -> io::Result<Unsent> {
-        let (tcp, session) = self.0.get_mut();
-        let mut unsent = Unsent::Same;
-        while session.wants_write() {
-            match session.write_tls(&mut Kernel { tcp, cx }) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(_) => unsent = Unsent::Less,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(unsent),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(Unsent::Nothing)
-    }
-}
-
-/// Where rustls writes what it has encrypted; asks to be woken when the kernel is full.
-struct Kernel<'a, 'b> {
-    tcp: &'a mut TcpStream,
-    cx: &'a mut Context<'b>,
-}
-
-impl Kernel<'_, '_> {
-    fn now<T>(polled: Poll<io::Result<T>>) -> io::Result<T> {
-        match polled {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-}
-
-impl Write for Kernel<'_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Self::now(Pin::new(&mut *self.tcp).poll_write(self.cx, bytes))
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        Self::now(Pin::new(&mut *self.tcp).poll_write_vectored(self.cx, slices))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl AsyncRead for TlsSocket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for TlsSocket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

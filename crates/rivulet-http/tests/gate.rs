@@ -71,7 +71,8 @@ async fn a_crowd_of_refused_clients_is_answered_or_closed_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_that_would_serve_nobody_are_mistakes() {
-    let change: [(fn(&mut rivulet_http::HttpConfig), &str); 3] = [
+    type Change = fn(&mut rivulet_http::HttpConfig);
+    let mistakes: [(Change, &str); 3] = [
         (|config| config.requests_max = 0, "requests_max is 0"),
         (|config| config.handshakes_max = 0, "handshakes_max is 0"),
         (
@@ -80,7 +81,7 @@ async fn limits_that_would_serve_nobody_are_mistakes() {
         ),
     ];
     let hub = Hub::start().await;
-    for (change, rule) in change {
+    for (change, rule) in mistakes {
         let authorizer = rivulet_http::auth::Authorizer::new(hub::both()).unwrap();
         let mut config = rivulet_http::HttpConfig::new(std::sync::Arc::new(authorizer));
         change(&mut config);

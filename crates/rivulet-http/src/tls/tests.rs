@@ -6,20 +6,20 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 use tempfile::TempDir;
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 use crate::certificates::CertificateFiles;
 
 /// An authority that has signed a server and a client, with the files of a listener.
-struct Authority {
+pub(crate) struct Authority {
     dir: TempDir,
     certificate: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -45,13 +45,13 @@ impl Authority {
         self.dir.path().join(name)
     }
 
-    fn certificates(&self) -> Arc<Certificates> {
+    pub(crate) fn certificates(&self) -> Arc<Certificates> {
         Certificates::load(CertificateFiles { chain: self.file("tls.crt"), key: self.file("tls.key") })
             .unwrap()
     }
 
     /// A client that knows this authority and shows what `signer` has signed.
-    fn client(&self, signer: Option<&Self>, protocol: &[u8]) -> ClientConfig {
+    pub(crate) fn client(&self, signer: Option<&Self>, protocol: &[u8]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
