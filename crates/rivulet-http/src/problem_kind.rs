@@ -65,6 +65,7 @@ kinds! {
     NodeClosing = "node-closing", "This node is shutting down", 503;
     MemoryTight = "memory-tight", "This node is short of memory", 503;
     ReplaysBusy = "replays-busy", "This node is busy with replays", 503;
+    Kicked = "kicked", "The connection was ended by an operator", 503;
     BodiesBusy = "bodies-busy", "This node is busy with publications", 503;
     TransportUnavailable = "transport-unavailable", "The hub cannot reach its log", 503;
 }

@@ -38,12 +38,15 @@ pub enum SubscribeError {
     /// The node is stopping.
     #[error("this node is stopping")]
     Closing,
-    /// The process is short of memory.
-    #[error("this node is short of memory")]
+    /// The node has hardly any memory left.
+    #[error("this node has hardly any memory left")]
     MemoryTight,
-    /// As many streams as may are reading the log already, and this one would have to.
-    #[error("this node replays as many streams as it may")]
+    /// As many subscribers read what they missed as may at the same time.
+    #[error("as many subscribers of this node read what they missed as may at the same time")]
     ReplaysBusy,
+    /// An operator, or a limit, ended the connection before its stream had begun.
+    #[error("the connection was ended before its stream began")]
+    Kicked,
     /// The transport could not subscribe or read the log.
     #[error(transparent)]
     Transport(#[from] TransportError),
