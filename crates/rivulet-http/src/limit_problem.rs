@@ -14,7 +14,7 @@ use crate::{
     problem::Problem,
     problem_kind::ProblemKind,
     rarely::Rarely,
-    retry::{self, RETRY_ELSEWHERE, RETRY_TRANSPORT},
+    retry::{self, RETRY_TRANSPORT},
 };
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -166,7 +166,7 @@ pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -
 
 /// A subscriber was not seated.
 pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
-    let wait = retry::spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE);
+    let wait = retry::elsewhere();
     let again = format!("try again in {} s, another node may take it at once", retry::secs(wait));
     let (kind, detail) = match error {
         SubscribeError::NodeFull => {
@@ -194,7 +194,7 @@ pub(crate) fn memory_tight() -> Problem {
     if let Some(unsaid) = TIGHT.say(Instant::now()) {
         tracing::warn!(unsaid, "this node is short of memory and refuses subscribers and large bodies");
     }
-    let wait = retry::spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE);
+    let wait = retry::elsewhere();
     let detail = format!(
         "this node takes neither subscribers nor large bodies until it has memory again; try again in {} s, another \
          node may take it at once",
@@ -234,11 +234,11 @@ mod tests {
         let (transport, feed) = MemoryTransport::start(Retention::default());
         let node = Node::start(transport, feed, NodeConfig { connections_max: 7, ..NodeConfig::default() });
         for (error, slug, waits, value) in [
-            (SubscribeError::NodeFull, "node-full", 3..=5, json!(7)),
-            (SubscribeError::Closing, "node-closing", 3..=5, Value::Null),
-            (SubscribeError::MemoryTight, "memory-tight", 3..=5, Value::Null),
-            (SubscribeError::ReplaysBusy, "replays-busy", 3..=5, Value::Null),
-            (SubscribeError::Kicked, "kicked", 3..=5, Value::Null),
+            (SubscribeError::NodeFull, "node-full", 2..=5, json!(7)),
+            (SubscribeError::Closing, "node-closing", 2..=5, Value::Null),
+            (SubscribeError::MemoryTight, "memory-tight", 2..=5, Value::Null),
+            (SubscribeError::ReplaysBusy, "replays-busy", 2..=5, Value::Null),
+            (SubscribeError::Kicked, "kicked", 2..=5, Value::Null),
             (TransportError::new("10.0.0.9 is away").into(), "transport-unavailable", 4..=8, Value::Null),
         ] {
             let problem = not_seated(&node, error);
