@@ -18,8 +18,7 @@ use crate::{
     hub::Hub,
     problem::{Document, Problem},
     problem_kind::ProblemKind,
-    publish,
-    retry::RETRY_ELSEWHERE,
+    publish, retry,
 };
 
 /// The most updates of one batch: together they must not keep a connection busy for longer than a second or two.
@@ -94,7 +93,7 @@ pub(crate) async fn publish(
     });
     let answers = publication.await.map_err(|_| {
         let detail = "the batch was interrupted; some of its updates may be published";
-        Problem::new(ProblemKind::NodeClosing, detail).retry_after(RETRY_ELSEWHERE)
+        Problem::new(ProblemKind::NodeClosing, detail).retry_after(retry::elsewhere())
     })?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "application/x-ndjson")).body(answers))
 }

@@ -14,7 +14,7 @@ use crate::{
     problem::Problem,
     problem_kind::ProblemKind,
     rarely::Rarely,
-    retry::{self, RETRY_ELSEWHERE, RETRY_TRANSPORT},
+    retry::{self, RETRY_TRANSPORT},
 };
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -166,7 +166,7 @@ pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -
 
 /// A subscriber was not seated.
 pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
-    let wait = retry::spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE);
+    let wait = retry::elsewhere();
     let again = format!("try again in {} s, another node may take it at once", retry::secs(wait));
     let (kind, detail) = match error {
         SubscribeError::NodeFull => {
@@ -180,11 +180,9 @@ pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
         }
         SubscribeError::MemoryTight => return memory_tight(),
         SubscribeError::ReplaysBusy => {
-            (ProblemKind::ReplaysBusy, "as many streams as may are being replayed on this node now")
+            (ProblemKind::ReplaysBusy, "as many subscribers as may read what they missed on this node now")
         }
-        SubscribeError::Kicked => {
-            (ProblemKind::Kicked, "an operator, or a limit, ended this connection before its stream began")
-        }
+        SubscribeError::Kicked => (ProblemKind::Kicked, "the connection was ended before its stream began"),
         SubscribeError::Closing => (ProblemKind::NodeClosing, "this node takes no new subscribers"),
         SubscribeError::Transport(error) => return error.into(),
     };
@@ -196,7 +194,7 @@ pub(crate) fn memory_tight() -> Problem {
     if let Some(unsaid) = TIGHT.say(Instant::now()) {
         tracing::warn!(unsaid, "this node is short of memory and refuses subscribers and large bodies");
     }
-    let wait = retry::spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE);
+    let wait = retry::elsewhere();
     let detail = format!(
         "this node takes neither subscribers nor large bodies until it has memory again; try again in {} s, another \
          node may take it at once",
@@ -221,4 +219,38 @@ pub(crate) fn bodies_busy(bytes_max: usize) -> Problem {
     );
     let facts = LimitFacts::of_node("bodies_in_flight_bytes", bytes_max);
     Problem::new(ProblemKind::BodiesBusy, detail).retry_after(RETRY_BODY).because_of(facts)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::ResponseError as _;
+    use rivulet_node::{MemoryTransport, NodeConfig, Retention, TransportError};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_subscriber_that_is_not_seated_is_told_why_and_when_to_come_back() {
+        let (transport, feed) = MemoryTransport::start(Retention::default());
+        let node = Node::start(transport, feed, NodeConfig { connections_max: 7, ..NodeConfig::default() });
+        for (error, slug, waits, value) in [
+            (SubscribeError::NodeFull, "node-full", 2..=5, json!(7)),
+            (SubscribeError::Closing, "node-closing", 2..=5, Value::Null),
+            (SubscribeError::MemoryTight, "memory-tight", 2..=5, Value::Null),
+            (SubscribeError::ReplaysBusy, "replays-busy", 2..=5, Value::Null),
+            (SubscribeError::Kicked, "kicked", 2..=5, Value::Null),
+            (TransportError::new("10.0.0.9 is away").into(), "transport-unavailable", 4..=8, Value::Null),
+        ] {
+            let problem = not_seated(&node, error);
+            let document = serde_json::to_value(problem.document()).unwrap();
+            assert_eq!(document["type"], format!("urn:rivulet:problem:{slug}"));
+            assert_eq!((&document["status"], &document["value"]), (&json!(503), &value), "{slug}");
+            let after = document["retry_after"].as_u64().unwrap();
+            assert!(waits.contains(&after), "{slug}: {after}");
+            let response = problem.error_response();
+            assert_eq!(response.headers().get("retry-after").unwrap(), after.to_string().as_str());
+            assert!(!document.to_string().contains("10.0.0.9"), "{document}");
+        }
+        node.shutdown().await;
+    }
 }

@@ -17,7 +17,7 @@ use crate::{
     hub::Hub,
     problem::Problem,
     problem_kind::ProblemKind,
-    retry::RETRY_ELSEWHERE,
+    retry,
 };
 
 /// The header that makes a publication safe to repeat.
@@ -75,7 +75,7 @@ async fn one(
     });
     let published = publication.await.map_err(|_| {
         let detail = "the publication was interrupted; the update may be published";
-        Problem::new(ProblemKind::NodeClosing, detail).retry_after(RETRY_ELSEWHERE)
+        Problem::new(ProblemKind::NodeClosing, detail).retry_after(retry::elsewhere())
     })?;
     let id = published?;
     Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(id))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// To a node that is full or stops: another one may take them at once, so soon.
-pub(crate) const RETRY_ELSEWHERE: Duration = Duration::from_millis(2_500);
+pub(crate) const RETRY_ELSEWHERE: Duration = Duration::from_secs(2);
 /// While the transport is away: a failover takes some seconds.
 pub(crate) const RETRY_TRANSPORT: Duration = Duration::from_secs(4);
 
@@ -11,6 +11,11 @@ pub(crate) const RETRY_TRANSPORT: Duration = Duration::from_secs(4);
 /// otherwise come back together, again and again.
 pub(crate) fn spread(shortest: Duration, more: Duration) -> Duration {
     shortest + more.mul_f64(rand::random_range(0.0..=1.0))
+}
+
+/// When to try another node: in 2 to 5 seconds.
+pub(crate) fn elsewhere() -> Duration {
+    spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE * 3 / 2)
 }
 
 /// A wait as headers tell it: rounded up, since who comes too early has come in vain; at least one.
@@ -27,8 +32,8 @@ mod tests {
         for (millis, expected) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (14_999, 15), (15_000, 15)] {
             assert_eq!(secs(Duration::from_millis(millis)), expected, "{millis}");
         }
-        let waits: Vec<u64> = (0..200).map(|_| secs(spread(RETRY_ELSEWHERE, RETRY_ELSEWHERE))).collect();
-        assert!(waits.iter().all(|wait| (3..=5).contains(wait)), "{waits:?}");
+        let waits: Vec<u64> = (0..200).map(|_| secs(elsewhere())).collect();
+        assert!(waits.iter().all(|wait| (2..=5).contains(wait)), "{waits:?}");
         assert!((3..=5).all(|wait| waits.contains(&wait)), "{waits:?}");
     }
 }
