@@ -8,20 +8,20 @@ use rivulet_tests::{
     refusal::Refusal,
 };
 
-/// A hub whose admin listener speaks TLS, which the harness' own does not.
-struct SecureHub {
+/// A hub whose admin listener speaks TLS, or that has an environment of its own: the harness' own has neither.
+struct AdminHub {
     admin: SocketAddr,
     dir: tempfile::TempDir,
     _process: Process,
 }
 
-impl SecureHub {
-    fn start(flags: &[&str]) -> Self {
+impl AdminHub {
+    fn start(environment: &[(&str, &str)], flags: &[&str]) -> Self {
         let admin = port::free();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (listen, admin_listen) = (port::free().to_string(), admin.to_string());
         let mut command = hub::command();
-        command.envs(Hub::DEFAULTS);
+        command.envs(Hub::DEFAULTS).envs(environment.iter().copied());
         command.args(["--listen", &listen, "--admin-listen", &admin_listen]).args(flags);
         let process = Process::start(&mut command, &dir.path().join("log"));
         Self { admin, dir, _process: process }
@@ -56,7 +56,7 @@ fn client(authority: &Authority, identity: Option<(&Authority, &str)>) -> Client
 async fn the_admin_listener_speaks_tls_and_nothing_else_with_a_certificate() {
     let authority = Authority::of(&["server"]);
     let (certificate, key) = (authority.file("server.crt"), authority.file("server.key"));
-    let hub = SecureHub::start(&["--admin-tls-cert-file", &certificate, "--admin-tls-key-file", &key]);
+    let hub = AdminHub::start(&[], &["--admin-tls-cert-file", &certificate, "--admin-tls-key-file", &key]);
     let trusting = client(&authority, None);
     assert_eq!(hub.ready(&trusting).await, 200);
     assert_eq!(hub.get(&trusting, "https", "/metrics").await, Ok(200));
@@ -70,14 +70,17 @@ async fn the_admin_listener_speaks_tls_and_nothing_else_with_a_certificate() {
 async fn with_a_client_ca_only_its_clients_are_let_in() {
     let (authority, other) = (Authority::of(&["server", "client"]), Authority::of(&["client"]));
     let [certificate, key, ca] = ["server.crt", "server.key", "ca.crt"].map(|name| authority.file(name));
-    let hub = SecureHub::start(&[
-        "--admin-tls-cert-file",
-        &certificate,
-        "--admin-tls-key-file",
-        &key,
-        "--admin-tls-client-ca-file",
-        &ca,
-    ]);
+    let hub = AdminHub::start(
+        &[],
+        &[
+            "--admin-tls-cert-file",
+            &certificate,
+            "--admin-tls-key-file",
+            &key,
+            "--admin-tls-client-ca-file",
+            &ca,
+        ],
+    );
     let known = client(&authority, Some((&authority, "client")));
     assert_eq!(hub.ready(&known).await, 200);
     let without = client(&authority, None);
@@ -85,6 +88,17 @@ async fn with_a_client_ca_only_its_clients_are_let_in() {
     let foreign = client(&authority, Some((&other, "client")));
     assert!(hub.get(&foreign, "https", "/live").await.is_err(), "a certificate of another authority");
     assert_eq!(hub.get(&known, "https", "/debug/pprof/heap").await, Ok(200));
+}
+
+#[tokio::test]
+async fn an_allocator_that_takes_no_samples_is_told_apart_from_an_empty_heap() {
+    for conf in ["prof:false", "prof_active:false"] {
+        let hub = AdminHub::start(&[("_RJEM_MALLOC_CONF", conf)], &[]);
+        let client = Client::new();
+        eventually("an answer", PATIENCE, || async { hub.get(&client, "http", "/live").await }).await;
+        let answer = Request::new("GET", "/debug/pprof/heap").send(hub.admin).await;
+        answer.expect_problem(501, "profile-off");
+    }
 }
 
 /// What a start with these flags says, line by line; it must end with 64.

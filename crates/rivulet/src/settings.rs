@@ -279,8 +279,8 @@ const SETTINGS: &[Setting] = &[
     one(
         "memory-max",
         "SIZE",
-        "Memory of which this node keeps a tenth free: from 90 % on it takes nobody new, until it is below 80 %. auto = \
-         90 % of what the container may take, if that is limited; 0 = no limit",
+        "Memory that this node may take: from 90 % of it on it takes nobody new and is not ready, until it is below \
+         80 %. auto = 90 % of what its container may take, if that is limited; 0 = no limit",
     )
     .default("auto"),
     one(

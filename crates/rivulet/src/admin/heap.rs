@@ -10,7 +10,11 @@ const ALLOCATOR_FRAMES_MAX: usize = 16;
 /// Makes a profile, gzipped, for pprof; `None` if the allocator takes no samples. Blocks, for a second or so.
 pub(super) fn profile() -> Result<Option<Vec<u8>>, Box<dyn Error + Send + Sync>> {
     let Some(allocator) = jemalloc_pprof::PROF_CTL.as_ref() else { return Ok(None) };
-    let mut profile = allocator.blocking_lock().dump_profile()?;
+    let mut allocator = allocator.blocking_lock();
+    if !allocator.activated() {
+        return Ok(None);
+    }
+    let mut profile = allocator.dump_profile()?;
     drop_allocator(&mut profile);
     Ok(Some(profile.to_pprof(("inuse_space", "bytes"), ("space", "bytes"), None)))
 }

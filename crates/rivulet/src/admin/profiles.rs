@@ -101,7 +101,7 @@ async fn heap_profile(request: HttpRequest, state: web::Data<State>) -> Result<H
     match profile.await? {
         Some(profile) => Ok(answer::file("heap.pb.gz", profile)),
         None => {
-            let detail = "the allocator was built or started without prof:true (see _RJEM_MALLOC_CONF)";
+            let detail = "it was built or started without prof:true,prof_active:true (see _RJEM_MALLOC_CONF)";
             Err(Problem::new(ProblemKind::ProfileOff, detail))
         }
     }
