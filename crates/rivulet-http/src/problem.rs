@@ -25,7 +25,7 @@ use crate::{
     problem_kind::ProblemKind,
     publish::IDEMPOTENCY_KEY,
     rarely::Rarely,
-    retry::{self, RETRY_ELSEWHERE, RETRY_TRANSPORT},
+    retry::{self, RETRY_TRANSPORT},
 };
 
 /// The media type of problems.
@@ -160,7 +160,7 @@ impl Problem {
             "each worker of this node answers {requests_max} connections at a time, streams not counted; try again, \
              another node may have room"
         );
-        Self::new(ProblemKind::NodeBusy, detail).retry_after(RETRY_ELSEWHERE)
+        Self::new(ProblemKind::NodeBusy, detail).retry_after(retry::elsewhere())
     }
 
     /// The topic is in the hub's own namespace: 403 in dialect 0.x, 400 in 1.0.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// To a node that is full or stops: another one may take them at once, so soon.
-pub(crate) const RETRY_ELSEWHERE: Duration = Duration::from_secs(2);
+const RETRY_ELSEWHERE: Duration = Duration::from_secs(2);
 /// While the transport is away: a failover takes some seconds.
 pub(crate) const RETRY_TRANSPORT: Duration = Duration::from_secs(4);
 

@@ -44,7 +44,7 @@ async fn publish(hub: &Hub, topic: &str, data: &str) -> String {
         event_type: None,
         retry_ms: None,
     };
-    hub.node.publish(update, None).await.unwrap()
+    hub.node.publish(update, None, Vec::new()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -230,7 +230,7 @@ impl Transport for MemoryTransport {
 
     async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {
         let (ended, answer) = oneshot::channel();
-        let kick = FeedEvent::Kick(Kick { target: target.clone(), count_max: None, ended });
+        let kick = FeedEvent::Kick(Box::new(Kick { target: target.clone(), count_max: None, ended }));
         let asked = async {
             self.shared.feed.send(kick).await.ok()?;
             answer.await.ok()

@@ -30,7 +30,7 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
                 }
                 FeedEvent::Kick(kick) => {
                     // It takes its time, which updates must not wait for. Too many at once: who asked sees no answer.
-                    if kicks.try_send(kick).is_err() {
+                    if kicks.try_send(*kick).is_err() {
                         tracing::warn!("a kick was not carried out: too many wait for their turn");
                     }
                 }

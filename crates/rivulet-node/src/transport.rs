@@ -57,7 +57,7 @@ pub enum FeedEvent {
         topics: Option<Arc<[Topic]>>,
     },
     /// Some connections are to be ended.
-    Kick(Kick),
+    Kick(Box<Kick>),
 }
 
 /// What a node wants to have in its feed.

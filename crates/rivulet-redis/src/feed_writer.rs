@@ -84,7 +84,7 @@ impl FeedWriter {
     /// Lets the node end connections, once.
     async fn kick(&self, kick: u64, target: KickTarget) -> Result<(), TransportError> {
         let Some(ended) = self.kicks.hear(kick) else { return Ok(()) };
-        let event = FeedEvent::Kick(Kick { target, count_max: None, ended });
+        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, ended }));
         self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))
     }
 

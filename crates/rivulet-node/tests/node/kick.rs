@@ -102,7 +102,7 @@ async fn a_kick_that_names_nobody_ends_nobody() {
 
 async fn kick(tap: &Tap, target: KickTarget, count_max: Option<usize>) -> usize {
     let (ended, answer) = oneshot::channel();
-    tap.say(FeedEvent::Kick(Kick { target, count_max, ended }));
+    tap.say(FeedEvent::Kick(Box::new(Kick { target, count_max, ended })));
     answer.await.unwrap()
 }
 
