@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Many topics on one node: how soon they are subscribed, and what Redis has to do for them while nothing happens
     Subscribe(SubscribeArgs),
+    /// Connections end in every manner while updates flow: is everything that they held given back?
+    Churn(ChurnArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
@@ -163,6 +165,34 @@ pub(crate) struct SubscribeArgs {
     pub(crate) watch_s: u32,
     /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct ChurnArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Connections, in ten waves
+    #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u32).range(100..=10_000_000))]
+    pub(crate) connections: u32,
+    /// Connections at a time
+    #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=15_000))]
+    pub(crate) at_once: u32,
+    /// Clients beside them that vanish: in a network namespace whose link goes down, which needs root
+    #[arg(long, default_value_t = 48, value_parser = value_parser!(u32).range(0..=500))]
+    pub(crate) vanish: u32,
+    /// Over TLS, if the hub can
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Writes a heap profile of the hub to this file in the middle of it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) heap_profile: Option<PathBuf>,
+    /// Longest time for all of it, in seconds
+    #[arg(long, default_value_t = 1_200, value_parser = value_parser!(u32).range(10..=86_400))]
+    pub(crate) time_s_max: u32,
+    /// Times it is done, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }
 

@@ -4,17 +4,28 @@
 //! It knows Rivulet only as a program: it starts the servers itself and speaks to them through loopback sockets. Linux
 //! only, because memory and CPU of the servers are read from `/proc` and from the CPU clocks of processes.
 
+mod approach;
 mod args;
 mod binary;
+mod call;
+mod chance;
+mod churn_crowd;
+mod churn_manner;
+mod churn_visitor;
 mod client;
 mod cores;
+mod deadlines;
 mod event_scanner;
+mod exposition;
 mod file_limit;
+mod flags;
 mod floor;
 mod floor_connection;
+mod flow;
 mod goal;
 mod head;
 mod http_get;
+mod kernel;
 mod load;
 mod machine;
 mod metric;
@@ -28,9 +39,11 @@ mod publisher;
 mod redis_client;
 mod redis_server;
 mod report;
+mod residue;
 mod retrying_publisher;
 mod rounds;
 mod scenario_backfill;
+mod scenario_churn;
 mod scenario_failover;
 mod scenario_idle;
 mod scenario_one_topic;
@@ -45,6 +58,8 @@ mod tally;
 mod token;
 mod topics;
 mod usage;
+mod vanishing;
+mod wire;
 
 use std::{io::Write, process::ExitCode};
 
@@ -60,6 +75,7 @@ fn main() -> ExitCode {
         Command::Failover(args) => scenario_failover::run(&args),
         Command::Resume(args) => scenario_resume::run(&args),
         Command::Subscribe(args) => scenario_subscribe::run(&args),
+        Command::Churn(args) => scenario_churn::run(&args),
         Command::Floor(args) => floor::run(args.listen),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
