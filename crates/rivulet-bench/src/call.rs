@@ -64,7 +64,9 @@ impl Call {
             return self.end();
         }
         if event.is_readable() || event.is_error() || event.is_read_closed() {
-            self.read(buffer, reads_max)
+            // What came last and the end may have come as one event.
+            let may_stop_short = self.wire.short_read_is_last() && !event.is_read_closed();
+            self.read(buffer, reads_max, may_stop_short)
         } else {
             Heard::Nothing
         }
@@ -82,7 +84,7 @@ impl Call {
     }
 
     /// Reads until there is nothing more, at most so many times. What a stream brings is thrown away.
-    pub(crate) fn read(&mut self, buffer: &mut [u8], reads_max: u32) -> Heard {
+    fn read(&mut self, buffer: &mut [u8], reads_max: u32, may_stop_short: bool) -> Heard {
         let mut heard = Heard::Nothing;
         for _ in 0..reads_max {
             let len = match self.wire.read(buffer) {
@@ -100,7 +102,7 @@ impl Call {
                     other => heard = other,
                 }
             }
-            if len < buffer.len() && self.wire.short_read_is_last() {
+            if len < buffer.len() && may_stop_short {
                 break;
             }
         }

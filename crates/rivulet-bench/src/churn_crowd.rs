@@ -16,11 +16,10 @@ use crate::{
     call::{Call, source_of_call},
     chance::Chance,
     churn_manner::Manner,
-    churn_visitor::{Step, Visitor, Wrong},
+    churn_visitor::{Lateness, Step, Visitor, Wrong},
     deadlines::{Deadlines, Owner},
     flow::{Current, Flow},
     subscriber,
-    tally::Latency,
     token::{bench_token, token_of, token_until},
     wire::Wire,
 };
@@ -73,8 +72,9 @@ pub(crate) struct Crowd {
 pub(crate) struct Counts {
     pub(crate) by_manner: BTreeMap<Manner, u64>,
     pub(crate) wrong: BTreeMap<(Manner, Wrong), u64>,
-    /// From the end of tokens to the end of their streams.
-    pub(crate) expiry_lateness: Latency,
+    /// How long before and after its token the stream ended that did so longest.
+    pub(crate) earliest_expiry: Duration,
+    pub(crate) latest_expiry: Duration,
     pub(crate) most_at_once: usize,
     pub(crate) acknowledged: u64,
 }
@@ -287,8 +287,11 @@ impl Crowd {
                 return;
             }
             Step::Done => {}
-            Step::Expired(late) => {
-                self.counts.expiry_lateness.record_ns(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+            Step::Expired(Lateness::Early(early)) => {
+                self.counts.earliest_expiry = self.counts.earliest_expiry.max(early);
+            }
+            Step::Expired(Lateness::Late(late)) => {
+                self.counts.latest_expiry = self.counts.latest_expiry.max(late);
             }
             Step::Wrong(wrong) => *self.counts.wrong.entry((manner, wrong)).or_default() += 1,
         }
@@ -302,7 +305,8 @@ impl Counts {
         Self {
             by_manner: BTreeMap::new(),
             wrong: BTreeMap::new(),
-            expiry_lateness: Latency::new(),
+            earliest_expiry: Duration::ZERO,
+            latest_expiry: Duration::ZERO,
             most_at_once: 0,
             acknowledged: 0,
         }

@@ -15,8 +15,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 const HALF_CLOSED_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for the end of one that stopped reading: until its buffers are full, then the write deadline.
 const STALLED_MAX: Duration = Duration::from_secs(20);
-/// How much later than its token a stream may end.
+/// How much later than its token a stream may end, and how much earlier: a hub never goes past it.
 const EXPIRY_MAX: Duration = Duration::from_secs(5);
+const EARLY_MAX: Duration = Duration::from_secs(1);
 /// Reads per event of those who read, and of one that reads a little only.
 const READS_MAX: u32 = 64;
 /// Bytes that one reads who leaves amid a replay.
@@ -46,9 +47,16 @@ pub(crate) enum Step {
     Until(Instant),
     /// It has left, or was ended, as it should.
     Done,
-    /// The same, so long after its token.
-    Expired(Duration),
+    /// The same, so long before or after its token.
+    Expired(Lateness),
     Wrong(Wrong),
+}
+
+/// When a stream ended that its token ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lateness {
+    Early(Duration),
+    Late(Duration),
 }
 
 /// What should not happen to a visitor.
@@ -113,8 +121,14 @@ impl Visitor {
             Manner::StopReading => Step::Done,
             Manner::HalfClose if self.half_closed => Step::Done,
             Manner::TokenExpiry => {
-                let late = self.expires.and_then(|expires| SystemTime::now().duration_since(expires).ok());
-                late.map_or(Step::Wrong(Wrong::EndedEarly), Step::Expired)
+                let expires = self.expires.unwrap_or(SystemTime::UNIX_EPOCH);
+                match SystemTime::now().duration_since(expires) {
+                    Ok(late) => Step::Expired(Lateness::Late(late)),
+                    Err(early) if early.duration() <= EARLY_MAX => {
+                        Step::Expired(Lateness::Early(early.duration()))
+                    }
+                    Err(_) => Step::Wrong(Wrong::EndedEarly),
+                }
             }
             _ => Step::Wrong(Wrong::EndedEarly),
         }

@@ -69,10 +69,14 @@ impl Subscriber {
         } else if event.is_writable() && self.state == State::Asking {
             self.wire.flush().context("sending a subscriber's request")?;
         }
-        if event.is_readable() { self.read(receiver) } else { Ok(Change::None) }
+        if !event.is_readable() {
+            return Ok(Change::None);
+        }
+        // The last updates and the end of the stream may have come as one event.
+        self.read(receiver, self.wire.short_read_is_last() && !event.is_read_closed())
     }
 
-    fn read(&mut self, receiver: &mut Receiver) -> anyhow::Result<Change> {
+    fn read(&mut self, receiver: &mut Receiver, may_stop_short: bool) -> anyhow::Result<Change> {
         let mut change = Change::None;
         while self.state != State::Closed {
             let len = match self.wire.read(&mut receiver.buffer) {
@@ -91,7 +95,7 @@ impl Subscriber {
                 change = Change::Opened;
             }
             // A read that does not fill the buffer has emptied the socket: the next bytes come with an event of their own.
-            if len < receiver.buffer.len() && self.wire.short_read_is_last() {
+            if len < receiver.buffer.len() && may_stop_short {
                 break;
             }
         }
