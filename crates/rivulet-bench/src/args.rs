@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Subscribe(SubscribeArgs),
     /// Connections end in every manner while updates flow: is everything that they held given back?
     Churn(ChurnArgs),
+    /// Readers stop on the topic of healthy ones: do those notice, what do they cost, and are they ended in time?
+    Stuck(StuckArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
@@ -192,6 +194,31 @@ pub(crate) struct ChurnArgs {
     #[arg(long, default_value_t = 1_200, value_parser = value_parser!(u32).range(10..=86_400))]
     pub(crate) time_s_max: u32,
     /// Times it is done, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct StuckArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Subscribers that read
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=8_000))]
+    pub(crate) healthy: u32,
+    /// Subscribers of the same topic that never do
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=8_000))]
+    pub(crate) stuck: u32,
+    /// Updates of the topic per second
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) updates_per_s: u32,
+    /// How long each of the four parts is measured, in seconds
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// The hub's write deadline, in seconds
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) write_deadline_s: u32,
+    /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }

@@ -53,6 +53,11 @@ impl Call {
         Self { wire, out: request, answer: Vec::new(), state: State::Asking }
     }
 
+    /// Whether a stream has been opened, and has not been seen to end.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
     /// The text of the refusal.
     pub(crate) fn refusal(&self) -> String {
         String::from_utf8_lossy(&self.answer).into_owned()

@@ -29,6 +29,7 @@ mod kernel;
 mod load;
 mod machine;
 mod metric;
+mod paced;
 mod payload;
 mod port;
 mod poster;
@@ -48,9 +49,11 @@ mod scenario_failover;
 mod scenario_idle;
 mod scenario_one_topic;
 mod scenario_resume;
+mod scenario_stuck;
 mod scenario_subscribe;
 mod sentinel;
 mod servers;
+mod silent;
 mod spread;
 mod subscriber;
 mod table;
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Command::Resume(args) => scenario_resume::run(&args),
         Command::Subscribe(args) => scenario_subscribe::run(&args),
         Command::Churn(args) => scenario_churn::run(&args),
+        Command::Stuck(args) => scenario_stuck::run(&args),
         Command::Floor(args) => floor::run(args.listen),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };
