@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Churn(ChurnArgs),
     /// Readers stop on the topic of healthy ones: do those notice, what do they cost, and are they ended in time?
     Stuck(StuckArgs),
+    /// Hostile clients, one kind after the other: what does the hub spend on them, and do healthy ones notice?
+    Hostile(HostileArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
@@ -218,6 +220,28 @@ pub(crate) struct StuckArgs {
     /// The hub's write deadline, in seconds
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=600))]
     pub(crate) write_deadline_s: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct HostileArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Subscribers that do nothing wrong
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=8_000))]
+    pub(crate) healthy: u32,
+    /// Updates per second that they get
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) updates_per_s: u32,
+    /// Connections of a hostile client that holds many
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=2_000))]
+    pub(crate) connections: u32,
+    /// How long it is measured without and with each kind, in seconds
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
     /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,

@@ -6,6 +6,7 @@
 
 mod approach;
 mod args;
+mod attack;
 mod binary;
 mod call;
 mod chance;
@@ -46,6 +47,7 @@ mod rounds;
 mod scenario_backfill;
 mod scenario_churn;
 mod scenario_failover;
+mod scenario_hostile;
 mod scenario_idle;
 mod scenario_one_topic;
 mod scenario_resume;
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Command::Subscribe(args) => scenario_subscribe::run(&args),
         Command::Churn(args) => scenario_churn::run(&args),
         Command::Stuck(args) => scenario_stuck::run(&args),
+        Command::Hostile(args) => scenario_hostile::run(&args),
         Command::Floor(args) => floor::run(args.listen),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -1,0 +1,204 @@
+//! Scenario `hostile`: one client of each hostile kind beside healthy ones. What does the hub spend on it, and do the
+//! healthy ones notice?
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    time::Duration,
+};
+
+use anyhow::Context;
+
+use crate::{
+    approach::{Approach, Certificate},
+    args::HostileArgs,
+    attack::{Attack, Done, Kind, Target},
+    client::Client,
+    flags::Flags,
+    goal::Goal,
+    metric::{Metric, Phase, count, metric, ratio},
+    paced::{Pace, Paced},
+    progress,
+    rounds::Plan,
+    scenario_one_topic::source_of,
+    servers::{Launcher, Server},
+    token::bench_token,
+    topics::Topics,
+    usage::Usage,
+};
+
+/// The kinds, and what hub each needs.
+const KINDS: [(&str, Kind, Needs); 7] = [
+    ("a head, a byte a second", Kind::SlowHead, Needs::Nothing),
+    ("a body, a byte a second", Kind::SlowBody, Needs::Nothing),
+    ("pipelining on a stream", Kind::PipelinedFlood, Needs::Nothing),
+    ("1 MB of headers", Kind::LongHeaders, Needs::Nothing),
+    ("1 MB of headers in pieces", Kind::HeadersInPieces, Needs::Nothing),
+    ("stalled TLS handshakes", Kind::StalledHandshake, Needs::Tls),
+    ("stalled PROXY headers", Kind::StalledProxyHeader, Needs::Proxy),
+];
+/// What is asked for: a share of a core.
+const CPU: &str = "hub_cpu_share_above_idle";
+const GOAL_CPU: f64 = 0.10;
+/// What is asked for: the healthy ones' p99 is at most so much more than without the attack.
+const LATENCY: &str = "healthy_p99_by_allowed";
+const P99_FACTOR: f64 = 1.5;
+const P99_MORE_MS: f64 = 5.0;
+const WARM_UP: Duration = Duration::from_secs(1);
+/// From whom a PROXY header is believed.
+const PROXIES: &str = "127.0.0.0/8";
+
+/// How a hub has to be started for a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Tls,
+    Proxy,
+}
+
+/// Measures and reports.
+pub(crate) fn run(args: &HostileArgs) -> anyhow::Result<()> {
+    let settings = serde_json::to_value(args)?;
+    let goals = KINDS.iter().flat_map(|(phase, _, _)| {
+        [(CPU, GOAL_CPU), (LATENCY, 1.0), ("healthy_lost", 0.0), ("healthy_closed", 0.0)]
+            .map(|(figure, most)| Goal::new(phase, figure, most))
+    });
+    let goals = goals.collect();
+    let size = (args.healthy + args.connections, args.rounds);
+    Plan::of_rivulet("hostile", &args.program, settings, size, goals).run(&|launcher, kind, round| {
+        let flags = launcher.flags()?;
+        let mut phases = Vec::new();
+        for needs in [Needs::Nothing, Needs::Tls, Needs::Proxy] {
+            let kinds = KINDS.iter().filter(|(_, _, theirs)| *theirs == needs);
+            let Some(arguments) = needs.arguments(&flags) else {
+                phases.extend(kinds.map(|(phase, _, _)| left_out(phase, needs)));
+                continue;
+            };
+            let mut stage = Stage::set(args, launcher, needs, &arguments, source_of(kind, round))?;
+            for (phase, kind, _) in kinds {
+                phases.push(stage.measure(phase, *kind, round)?);
+            }
+        }
+        Ok(phases)
+    })
+}
+
+fn left_out(phase: &'static str, needs: Needs) -> Phase {
+    let notes = vec![format!("left out: this rivulet has no flags for {needs:?}")];
+    Phase { notes, ..Phase::new(phase, Vec::new()) }
+}
+
+impl Needs {
+    /// The flags that it takes, without the values that are known later; `None` if the hub has none of them.
+    fn arguments(self, flags: &Flags) -> Option<Vec<String>> {
+        let words = match self {
+            Self::Nothing => Vec::new(),
+            Self::Tls => {
+                let both = ["--tls-cert-file", "--tls-key-file"];
+                both.iter().all(|flag| flags.has(flag)).then(|| both.to_vec())?
+            }
+            Self::Proxy => {
+                let trusted = flags.first_of(&["--trusted-proxy", "--trusted-proxies"])?;
+                flags.has("--proxy-protocol").then(|| vec!["--proxy-protocol", trusted, PROXIES])?
+            }
+        };
+        Some(words.into_iter().map(str::to_owned).collect())
+    }
+}
+
+/// A hub with its healthy subscribers.
+struct Stage<'a> {
+    args: &'a HostileArgs,
+    server: Server,
+    approach: Approach,
+    client: Client,
+    // Its files are read again while the hub runs.
+    _certificate: Option<Certificate>,
+}
+
+impl<'a> Stage<'a> {
+    fn set(
+        args: &'a HostileArgs,
+        launcher: &Launcher,
+        needs: Needs,
+        arguments: &[String],
+        source: u8,
+    ) -> anyhow::Result<Self> {
+        let certificate =
+            (needs == Needs::Tls).then(|| Certificate::make(Ipv4Addr::LOCALHOST)).transpose()?;
+        let mut words: Vec<String> = arguments.to_vec();
+        if let Some(certificate) = &certificate {
+            words = Vec::new();
+            for (flag, file) in arguments.iter().zip(certificate.files()) {
+                let file = file.to_str().context("a temporary directory whose name is no text")?;
+                words.extend([flag.clone(), file.to_owned()]);
+            }
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let server = launcher.launch_hub_with_redis(&words)?;
+        let approach = match (&certificate, server.hub) {
+            (Some(certificate), _) => certificate.approach(Ipv4Addr::LOCALHOST)?,
+            (None, SocketAddr::V4(hub)) if needs == Needs::Proxy => {
+                Approach::by_proxy(SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1), hub)
+            }
+            (None, _) => Approach::default(),
+        };
+        let mut client = Client::approaching(server.hub, approach.clone(), source)?;
+        let hidden = indicatif::ProgressBar::hidden();
+        client.open_subscribers(args.healthy, Topics::Shared, &hidden)?;
+        Ok(Self { args, server, approach, client, _certificate: certificate })
+    }
+
+    fn measure(&mut self, phase: &'static str, kind: Kind, round: u32) -> anyhow::Result<Phase> {
+        let spinner = progress::wait("rivulet", round, phase);
+        let (idle, idle_cpu) = self.load()?;
+        let target = Target {
+            hub: self.server.hub,
+            approach: self.approach.clone(),
+            token: bench_token()?,
+            connections: self.args.connections as usize,
+        };
+        let attack = Attack::start(kind, target);
+        let loaded = self.load();
+        let done = attack.stop();
+        spinner.finish_and_clear();
+        self.server.check_alive()?;
+        let (attacked, cpu) = loaded?;
+        Ok(Phase::new(phase, metrics(&idle, &attacked, (idle_cpu, cpu), done?)))
+    }
+
+    /// Publishes for a while; answers what the healthy ones saw, and the hub's CPU time per second meanwhile.
+    fn load(&mut self) -> anyhow::Result<(Paced, f64)> {
+        let pace = Pace {
+            topic: Topics::Shared.of_subscriber(0),
+            updates_per_s: self.args.updates_per_s,
+            warm_up: WARM_UP,
+            measured: Duration::from_secs(self.args.seconds.into()),
+        };
+        let (server, before, mut cpu) = (&self.server, Usage::now(&self.server)?, 0.0);
+        let paced = pace.run(&mut self.client, &mut || {
+            let spent = before.until(&Usage::now(server)?);
+            cpu = spent.server.as_secs_f64() / spent.wall.as_secs_f64();
+            Ok(())
+        })?;
+        Ok((paced, cpu))
+    }
+}
+
+fn metrics(idle: &Paced, attacked: &Paced, (idle_cpu, cpu): (f64, f64), done: Done) -> Vec<Metric> {
+    let p99_ms = |paced: &Paced| paced.latency.quantile(0.99).as_secs_f64() * 1e3;
+    let (idle_ms, ms) = (p99_ms(idle), p99_ms(attacked));
+    vec![
+        metric("hub_cpu_share_idle", idle_cpu),
+        metric("hub_cpu_share_attacked", cpu),
+        metric(CPU, cpu - idle_cpu),
+        metric("healthy_p99_ms_idle", idle_ms),
+        metric("healthy_p99_ms_attacked", ms),
+        metric(LATENCY, ratio(ms, idle_ms * P99_FACTOR + P99_MORE_MS)),
+        metric("healthy_lost", count(attacked.lost)),
+        metric("healthy_closed", count(attacked.closed)),
+        metric("attack_connections", count(done.connections)),
+        metric("attack_sent_kib", count(done.bytes) / 1024.0),
+        metric("attack_ended_by_hub", count(done.ended)),
+        metric("attack_longest_s", done.longest.as_secs_f64()),
+    ]
+}
