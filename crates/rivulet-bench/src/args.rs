@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Stuck(StuckArgs),
     /// Hostile clients, one kind after the other: what does the hub spend on them, and do healthy ones notice?
     Hostile(HostileArgs),
+    /// Many nodes, one subject with a limit: is it never exceeded, can it be reached, and do killed nodes give back?
+    Quota(QuotaArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
@@ -177,9 +179,12 @@ pub(crate) struct ChurnArgs {
     #[command(flatten)]
     #[serde(skip)]
     pub(crate) program: ProgramArgs,
-    /// Connections, in ten waves
+    /// Connections
     #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u32).range(100..=10_000_000))]
     pub(crate) connections: u32,
+    /// Waves in which they come; the heap is looked at after each
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(2..=10))]
+    pub(crate) waves: u32,
     /// Connections at a time
     #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=15_000))]
     pub(crate) at_once: u32,
@@ -241,6 +246,31 @@ pub(crate) struct HostileArgs {
     pub(crate) connections: u32,
     /// How long it is measured without and with each kind, in seconds
     #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct QuotaArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Nodes on one Redis
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(2..=32))]
+    pub(crate) nodes: u32,
+    /// Clients of each node, all of one subject
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=512))]
+    pub(crate) clients_per_node: u32,
+    /// Streams that the subject may have
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=2_000))]
+    pub(crate) limit: u32,
+    /// The lease time of nodes, in seconds
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=60))]
+    pub(crate) lease_s: u32,
+    /// How long the clients hammer, in seconds
+    #[arg(long, default_value_t = 15, value_parser = value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
     /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]

@@ -1,7 +1,7 @@
 //! The crowd of the soak: visitors that come, end in their manners and are replaced, while updates flow.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     net::SocketAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -238,10 +238,11 @@ impl Crowd {
                 // 1 to 3 seconds from now.
                 let expires = now + 2 + number % 2;
                 self.expiring.retain(|expires, _| *expires > now);
-                if !self.expiring.contains_key(&expires) {
-                    self.expiring.insert(expires, token_until("visitor-with-an-end", expires)?);
-                }
-                let request = subscriber::request_with(self.hub, &own, &self.expiring[&expires], "");
+                let token = match self.expiring.entry(expires) {
+                    Entry::Occupied(entry) => entry.into_mut(),
+                    Entry::Vacant(entry) => entry.insert(token_until("visitor-with-an-end", expires)?),
+                };
+                let request = subscriber::request_with(self.hub, &own, token, "");
                 (request, Some(UNIX_EPOCH + Duration::from_secs(expires)))
             }
         })

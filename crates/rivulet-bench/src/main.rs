@@ -1,5 +1,6 @@
 //! The load generator of Rivulet. `idle` and `one-topic` measure a hub and a bare floor in one run; `floor` is that floor.
-//! `backfill`, `failover`, `resume` and `subscribe` measure what a hub on Redis does when something was missed.
+//! `backfill`, `failover`, `resume` and `subscribe` measure what a hub on Redis does when something was missed; `churn`,
+//! `stuck`, `hostile` and `quota` what becomes of connections, whatever their clients do.
 //!
 //! It knows Rivulet only as a program: it starts the servers itself and speaks to them through loopback sockets. Linux
 //! only, because memory and CPU of the servers are read from `/proc` and from the CPU clocks of processes.
@@ -38,6 +39,7 @@ mod process;
 mod progress;
 mod proxy;
 mod publisher;
+mod quota_clients;
 mod redis_client;
 mod redis_server;
 mod report;
@@ -50,6 +52,7 @@ mod scenario_failover;
 mod scenario_hostile;
 mod scenario_idle;
 mod scenario_one_topic;
+mod scenario_quota;
 mod scenario_resume;
 mod scenario_stuck;
 mod scenario_subscribe;
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Churn(args) => scenario_churn::run(&args),
         Command::Stuck(args) => scenario_stuck::run(&args),
         Command::Hostile(args) => scenario_hostile::run(&args),
+        Command::Quota(args) => scenario_quota::run(&args),
         Command::Floor(args) => floor::run(args.listen),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

@@ -29,33 +29,30 @@ use crate::{
 };
 
 const PHASE: &str = "churn";
-/// Waves of connections. The heap is looked at after each, when all are gone; the first tenth fills what is kept.
-const WAVES: u32 = 10;
-const HEAP_FIGURES: [&str; WAVES as usize] = [
-    "heap_mib_after_1_tenth",
-    "heap_mib_after_2_tenths",
-    "heap_mib_after_3_tenths",
-    "heap_mib_after_4_tenths",
-    "heap_mib_after_5_tenths",
-    "heap_mib_after_6_tenths",
-    "heap_mib_after_7_tenths",
-    "heap_mib_after_8_tenths",
-    "heap_mib_after_9_tenths",
-    "heap_mib_after_all",
+/// The heap is looked at after each wave, when all its connections are gone; the first fills what is kept.
+const HEAP_FIGURES: [&str; 10] = [
+    "heap_mib_after_wave_1",
+    "heap_mib_after_wave_2",
+    "heap_mib_after_wave_3",
+    "heap_mib_after_wave_4",
+    "heap_mib_after_wave_5",
+    "heap_mib_after_wave_6",
+    "heap_mib_after_wave_7",
+    "heap_mib_after_wave_8",
+    "heap_mib_after_wave_9",
+    "heap_mib_after_wave_10",
 ];
-/// After which of them the heap profile is taken: in the middle of the next.
-const PROFILED_WAVE: u32 = 5;
 /// What is asked for: expired tokens end their streams to the second.
 const EXPIRY_LATE: &str = "token_expiry_late_ms_max";
 const EXPIRY_LATE_MS_MAX: f64 = 1_000.0;
-/// What is asked for: the heap at the end, against that after the first tenth.
+/// What is asked for: the heap at the end, against that after the first wave.
 const HEAP_SHARE_MAX: f64 = 0.02;
 /// What the heap may differ by however small it is: the allocator counts what its threads keep at hand for the next
 /// allocation, up to some 32 KiB for each of a few threads and sizes.
 const HEAP_FLOOR_BYTES: f64 = 256.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
 /// Before the first look: so that what is there once and for all is there.
-const WARM_UP_VISITORS: u64 = 100;
+const WARM_UP_VISITORS: u32 = 100;
 /// After a wave until its streams are gone, and after all of them until everything is: channels outlive their last
 /// subscriber by some seconds, and clients that vanished are noticed after a minute and a half at most.
 const WAVE_SETTLE_MAX: Duration = Duration::from_secs(15);
@@ -131,14 +128,14 @@ impl<'a> Churn<'a> {
     fn soak(&mut self) -> anyhow::Result<Phase> {
         let hidden = indicatif::ProgressBar::hidden();
         let before_warm_up = Level::read(&self.server, &mut self.redis)?;
-        self.crowd.visit(WARM_UP_VISITORS, WARM_UP_VISITORS as usize, self.until, &hidden)?;
+        self.crowd.visit(WARM_UP_VISITORS.into(), WARM_UP_VISITORS as usize, self.until, &hidden)?;
         let (before, _) =
             residue::settle(&mut self.server, &mut self.redis, &before_warm_up, WAVE_SETTLE_MAX)?;
         self.crowd.reset_counts();
 
         let (began, mut busy, mut heap) = (Instant::now(), Duration::ZERO, Vec::new());
         let bar = progress::bar("rivulet", self.round, "connections", self.args.connections.into());
-        for wave in 0..WAVES {
+        for wave in 0..self.args.waves {
             let wave_began = Instant::now();
             self.wave(wave, &bar)?;
             busy += wave_began.elapsed();
@@ -167,9 +164,10 @@ impl<'a> Churn<'a> {
     }
 
     fn wave(&mut self, wave: u32, bar: &indicatif::ProgressBar) -> anyhow::Result<()> {
-        let tenths = |tenths: u32| u64::from(self.args.connections) * u64::from(tenths) / u64::from(WAVES);
-        let (visitors, at_once) = (tenths(wave + 1) - tenths(wave), self.args.at_once as usize);
-        let Some(file) = self.args.heap_profile.as_deref().filter(|_| wave == PROFILED_WAVE) else {
+        let (all, waves) = (u64::from(self.args.connections), self.args.waves);
+        let until = |wave: u32| all * u64::from(wave) / u64::from(waves);
+        let (visitors, at_once) = (until(wave + 1) - until(wave), self.args.at_once as usize);
+        let Some(file) = self.args.heap_profile.as_deref().filter(|_| wave == waves / 2) else {
             return self.crowd.visit(visitors, at_once, self.until, bar);
         };
         let admin = self.server.admin()?;

@@ -69,11 +69,11 @@ pub(crate) fn run(args: &HostileArgs) -> anyhow::Result<()> {
         let mut phases = Vec::new();
         for needs in [Needs::Nothing, Needs::Tls, Needs::Proxy] {
             let kinds = KINDS.iter().filter(|(_, _, theirs)| *theirs == needs);
-            let Some(arguments) = needs.arguments(&flags) else {
+            if !needs.are_met_by(&flags) {
                 phases.extend(kinds.map(|(phase, _, _)| left_out(phase, needs)));
                 continue;
-            };
-            let mut stage = Stage::set(args, launcher, needs, &arguments, source_of(kind, round))?;
+            }
+            let mut stage = Stage::set(args, launcher, needs, source_of(kind, round))?;
             for (phase, kind, _) in kinds {
                 phases.push(stage.measure(phase, *kind, round)?);
             }
@@ -83,25 +83,37 @@ pub(crate) fn run(args: &HostileArgs) -> anyhow::Result<()> {
 }
 
 fn left_out(phase: &'static str, needs: Needs) -> Phase {
-    let notes = vec![format!("left out: this rivulet has no flags for {needs:?}")];
+    let notes = vec![format!("left out: this rivulet has no {}", needs.flags().join(" with "))];
     Phase { notes, ..Phase::new(phase, Vec::new()) }
 }
 
 impl Needs {
-    /// The flags that it takes, without the values that are known later; `None` if the hub has none of them.
-    fn arguments(self, flags: &Flags) -> Option<Vec<String>> {
-        let words = match self {
-            Self::Nothing => Vec::new(),
-            Self::Tls => {
-                let both = ["--tls-cert-file", "--tls-key-file"];
-                both.iter().all(|flag| flags.has(flag)).then(|| both.to_vec())?
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Tls => &["--tls-cert-file", "--tls-key-file"],
+            Self::Proxy => &["--proxy-protocol", "--trusted-proxy"],
+        }
+    }
+
+    /// Whether the hub can be started so.
+    fn are_met_by(self, flags: &Flags) -> bool {
+        self.flags().iter().all(|flag| flags.has(flag))
+    }
+
+    /// What the hub is started with. The certificate is there where TLS is needed.
+    fn arguments(self, certificate: Option<&Certificate>) -> anyhow::Result<Vec<String>> {
+        let mut words = Vec::new();
+        if let Some(certificate) = certificate {
+            for (flag, file) in self.flags().iter().zip(certificate.files()) {
+                let file = file.to_str().context("a temporary directory whose name is no text")?;
+                words.extend([(*flag).to_owned(), file.to_owned()]);
             }
-            Self::Proxy => {
-                let trusted = flags.first_of(&["--trusted-proxy", "--trusted-proxies"])?;
-                flags.has("--proxy-protocol").then(|| vec!["--proxy-protocol", trusted, PROXIES])?
-            }
-        };
-        Some(words.into_iter().map(str::to_owned).collect())
+        } else if self == Self::Proxy {
+            words.extend(self.flags().iter().map(|flag| (*flag).to_owned()));
+            words.push(PROXIES.to_owned());
+        }
+        Ok(words)
     }
 }
 
@@ -116,23 +128,10 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn set(
-        args: &'a HostileArgs,
-        launcher: &Launcher,
-        needs: Needs,
-        arguments: &[String],
-        source: u8,
-    ) -> anyhow::Result<Self> {
+    fn set(args: &'a HostileArgs, launcher: &Launcher, needs: Needs, source: u8) -> anyhow::Result<Self> {
         let certificate =
             (needs == Needs::Tls).then(|| Certificate::make(Ipv4Addr::LOCALHOST)).transpose()?;
-        let mut words: Vec<String> = arguments.to_vec();
-        if let Some(certificate) = &certificate {
-            words = Vec::new();
-            for (flag, file) in arguments.iter().zip(certificate.files()) {
-                let file = file.to_str().context("a temporary directory whose name is no text")?;
-                words.extend([flag.clone(), file.to_owned()]);
-            }
-        }
+        let words = needs.arguments(certificate.as_ref())?;
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let server = launcher.launch_hub_with_redis(&words)?;
         let approach = match (&certificate, server.hub) {
