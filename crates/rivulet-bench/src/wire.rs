@@ -175,3 +175,82 @@ pub(crate) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usi
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::TcpListener,
+        sync::Arc,
+        thread::{self, JoinHandle},
+    };
+
+    use indicatif::ProgressBar;
+    use rustls::{
+        ServerConfig, ServerConnection, StreamOwned,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    };
+
+    use super::*;
+    use crate::{approach::Certificate, client::Client, load, payload::Stamp, topics::Topics};
+
+    /// A hub for one subscriber over TLS, to whom it sends so many updates and then an end.
+    fn hub(certificate: &Certificate, updates: u32) -> (SocketAddr, JoinHandle<()>) {
+        let [chain, key] = certificate.files();
+        let chain = vec![CertificateDer::from_pem_file(chain).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(key).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = thread::spawn(move || {
+            let (tcp, _) = listener.accept().unwrap();
+            let mut tls = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), tcp);
+            let mut request = [0; 4096];
+            let len = tls.read(&mut request).unwrap();
+            assert!(request[..len].starts_with(b"GET /"));
+            let mut answer = b"HTTP/1.1 200 OK\r\n\r\n:\n".to_vec();
+            for number in 0..updates {
+                answer.extend_from_slice(b"data: ");
+                Stamp { number, sent_ns: 0 }.append_data(&mut answer);
+                answer.extend_from_slice(b"\n\n");
+            }
+            tls.write_all(&answer).unwrap();
+            tls.conn.send_close_notify();
+            tls.flush().unwrap();
+        });
+        (address, serving)
+    }
+
+    #[test]
+    fn a_subscriber_over_tls_gets_all_updates_and_the_end() {
+        let certificate = Certificate::make(Ipv4Addr::LOCALHOST).unwrap();
+        let approach = certificate.approach(Ipv4Addr::LOCALHOST).unwrap();
+        // More than one record and more than one read.
+        let (address, serving) = hub(&certificate, 1_000);
+        let mut client = Client::approaching(address, approach, 200).unwrap();
+        let hidden = ProgressBar::hidden();
+        client.open_subscribers(1, Topics::Shared, &hidden).unwrap();
+        let done = |client: &Client| client.tally().closed == 1;
+        assert!(load::wait(&mut client, &hidden, done).unwrap(), "{} deliveries", client.tally().deliveries);
+        assert_eq!(client.tally().deliveries, 1_000);
+        serving.join().unwrap();
+    }
+
+    #[test]
+    fn half_a_hello_is_all_that_a_client_sends_that_leaves_amid_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let certificate = Certificate::make(Ipv4Addr::LOCALHOST).unwrap();
+        let approach = certificate.approach(Ipv4Addr::LOCALHOST).unwrap();
+        let poll = mio::Poll::new().unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut wire = Wire::connect(address, None, &approach, poll.registry(), Token(0)).unwrap();
+        wire.halve_hello().unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        wire.flush().unwrap();
+        drop(wire);
+        let mut hello = Vec::new();
+        accepted.read_to_end(&mut hello).unwrap();
+        // A record of a handshake, which says itself that it is longer.
+        let announced = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+        assert!(hello[0] == 22 && hello.len() < 5 + announced && hello.len() > 50, "{}", hello.len());
+    }
+}
