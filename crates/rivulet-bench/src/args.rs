@@ -266,8 +266,8 @@ pub(crate) struct QuotaArgs {
     /// Streams that the subject may have
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=2_000))]
     pub(crate) limit: u32,
-    /// The lease time of nodes, in seconds
-    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..=60))]
+    /// The lease time of nodes, in seconds; a hub takes 5 at least
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(5..=60))]
     pub(crate) lease_s: u32,
     /// How long the clients hammer, in seconds
     #[arg(long, default_value_t = 15, value_parser = value_parser!(u32).range(1..=600))]

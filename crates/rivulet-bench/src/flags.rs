@@ -35,11 +35,6 @@ impl Flags {
         self.0.contains(flag)
     }
 
-    /// The first of these names that there is: a flag may have been named otherwise by the time the bench runs.
-    pub(crate) fn first_of<'a>(&self, names: &[&'a str]) -> Option<&'a str> {
-        names.iter().copied().find(|name| self.has(name))
-    }
-
     /// All that begin so, in order.
     pub(crate) fn beginning_with<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().map(String::as_str).filter(move |flag| flag.starts_with(prefix))
@@ -57,7 +52,6 @@ mod tests {
         let flags = Flags::parse(help);
         assert_eq!(flags.0.iter().collect::<Vec<_>>(), ["--dev", "--help", "--tls-cert-file"]);
         assert!(flags.has("--dev") && !flags.has("--other"));
-        assert_eq!(flags.first_of(&["--other", "--help"]), Some("--help"));
         assert_eq!(flags.beginning_with("--tls").count(), 1);
     }
 }

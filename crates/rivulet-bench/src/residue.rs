@@ -39,6 +39,8 @@ pub(crate) struct Level {
     patterns: u64,
     /// Those that are not the log's.
     keys: BTreeSet<String>,
+    /// What stands in those of quotas: a count for each scope.
+    quota_entries: u64,
 }
 
 /// What is there that was not there before.
@@ -56,12 +58,14 @@ impl Level {
     pub(crate) fn read(server: &Server, redis: &mut RedisClient) -> anyhow::Result<Self> {
         let exposition = server.exposition()?;
         let info = redis.info("stats")?;
+        let keys = other_keys(redis)?;
         Ok(Self {
             gauges: exposition.gauges().map(|(series, value)| (series.to_owned(), value)).collect(),
             threads: server.threads()?,
             channels: info.number("pubsub_channels") + info.number("pubsubshard_channels"),
             patterns: info.number("pubsub_patterns"),
-            keys: other_keys(redis)?,
+            quota_entries: quota_entries(redis, &keys)?,
+            keys,
         })
     }
 
@@ -88,7 +92,7 @@ impl Level {
         };
         let gauges: Vec<_> = self.gauges.iter().filter_map(changed).collect();
         let keys: Vec<String> = self.keys.difference(&before.keys).cloned().collect();
-        let quota_keys = keys.iter().filter(|key| kind_of(key).starts_with('q')).count();
+        let quota_keys = keys.iter().filter(|key| is_of_quotas(key)).count();
         counts.extend([
             ("other_gauges_left", count(gauges.len() as u64)),
             ("open_files_left", above(self.gauge(FILES), before.gauge(FILES))),
@@ -97,6 +101,7 @@ impl Level {
             ("redis_patterns_left", count(self.patterns.saturating_sub(before.patterns))),
             ("redis_keys_left", count(keys.len() as u64)),
             ("redis_quota_keys_left", count(quota_keys as u64)),
+            ("redis_quota_entries_left", count(self.quota_entries.saturating_sub(before.quota_entries))),
         ]);
         Residue { counts, gauges, keys }
     }
@@ -113,6 +118,7 @@ impl Residue {
             "redis_patterns_left",
             "redis_keys_left",
             "redis_quota_keys_left",
+            "redis_quota_entries_left",
         ])
     }
 
@@ -198,6 +204,23 @@ fn kind_of(key: &str) -> &str {
     key.split_once('}').map_or(key, |(_, kind)| kind)
 }
 
+fn is_of_quotas(key: &str) -> bool {
+    kind_of(key).starts_with('q')
+}
+
+/// How many counts stand in the keys of quotas, as far as those are hashes.
+fn quota_entries(redis: &mut RedisClient, keys: &BTreeSet<String>) -> anyhow::Result<u64> {
+    let mut entries = 0;
+    for key in keys.iter().filter(|key| is_of_quotas(key)) {
+        if redis.command(&["TYPE", key])? == Reply::Text("hash".to_owned())
+            && let Reply::Number(fields) = redis.command(&["HLEN", key])?
+        {
+            entries += u64::try_from(fields).unwrap_or(0);
+        }
+    }
+    Ok(entries)
+}
+
 fn other_keys(redis: &mut RedisClient) -> anyhow::Result<BTreeSet<String>> {
     let (mut keys, mut cursor) = (BTreeSet::new(), "0".to_owned());
     loop {
@@ -229,6 +252,7 @@ mod tests {
             channels: 2,
             patterns: 0,
             keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            quota_entries: keys.len() as u64 * 3,
         }
     }
 
@@ -258,6 +282,7 @@ mod tests {
             ("other_gauges_left", 1.0),
             ("open_files_left", 4.0),
             ("redis_quota_keys_left", 1.0),
+            ("redis_quota_entries_left", 3.0),
         ] {
             assert!((value(name) - expected).abs() < 0.5, "{name}: {residue:?}");
         }

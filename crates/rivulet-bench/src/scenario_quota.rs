@@ -25,7 +25,7 @@ const REGAINED: &str = "half of the nodes killed";
 const MOST: &str = "most_open";
 const WRONG: &str = "wrong_refusals";
 const LIMIT_FLAG: &str = "--limit-connections-per-subject";
-const LEASE_FLAGS: [&str; 3] = ["--limits-lease", "--limit-lease", "--lease"];
+const LEASE_FLAG: &str = "--limits-lease";
 const SUBJECT: &str = "bench-subject";
 const TOPIC: &str = "https://example.com/bench/quota";
 /// How much later than the lease time the share of the dead may be reachable: until somebody asks again.
@@ -179,13 +179,10 @@ impl<'a> Quota<'a> {
 }
 
 fn arguments(args: &QuotaArgs, flags: &Flags) -> anyhow::Result<Vec<String>> {
-    if !flags.has(LIMIT_FLAG) {
-        bail!("this rivulet has no {LIMIT_FLAG}: there is no quota to measure");
+    if let Some(missing) = [LIMIT_FLAG, LEASE_FLAG].iter().find(|flag| !flags.has(flag)) {
+        bail!("this rivulet has no {missing}: there is no quota to measure");
     }
-    let Some(lease) = flags.first_of(&LEASE_FLAGS) else {
-        bail!("this rivulet has none of {}: its lease time cannot be set", LEASE_FLAGS.join(", "));
-    };
-    let words = [LIMIT_FLAG, &args.limit.to_string(), lease, &format!("{}s", args.lease_s)];
+    let words = [LIMIT_FLAG, &args.limit.to_string(), LEASE_FLAG, &format!("{}s", args.lease_s)];
     Ok(words.map(str::to_owned).into())
 }
 

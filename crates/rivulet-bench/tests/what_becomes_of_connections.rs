@@ -150,7 +150,7 @@ fn a_quota_is_never_exceeded_and_comes_back_from_nodes_that_died() {
         "--limit",
         "10",
         "--lease-s",
-        "3",
+        "5",
         "--seconds",
         "2",
     ];
