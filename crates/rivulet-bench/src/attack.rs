@@ -83,6 +83,18 @@ pub(crate) struct Done {
     pub(crate) longest: Duration,
 }
 
+impl Done {
+    /// Together with another.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            bytes: self.bytes + other.bytes,
+            ended: self.ended + other.ended,
+            longest: self.longest.max(other.longest),
+        }
+    }
+}
+
 impl Attack {
     pub(crate) fn start(kind: Kind, target: Target) -> Self {
         let stop = Arc::new(AtomicBool::new(false));

@@ -16,11 +16,12 @@ use crate::{
     flags::Flags,
     goal::Goal,
     metric::{Metric, Phase, count, metric, ratio},
-    paced::{Pace, Paced},
+    paced::Pace,
     progress,
     rounds::Plan,
     scenario_one_topic::source_of,
     servers::{Launcher, Server},
+    tally::Latency,
     token::bench_token,
     topics::Topics,
     usage::Usage,
@@ -43,7 +44,7 @@ const GOAL_CPU: f64 = 0.10;
 const LATENCY: &str = "healthy_p99_by_allowed";
 const P99_FACTOR: f64 = 1.5;
 const P99_MORE_MS: f64 = 5.0;
-const WARM_UP: Duration = Duration::from_secs(1);
+const WARM_UP: Duration = Duration::from_millis(500);
 /// From whom a PROXY header is believed.
 const PROXIES: &str = "127.0.0.0/8";
 
@@ -147,49 +148,82 @@ impl<'a> Stage<'a> {
         Ok(Self { args, server, approach, client, _certificate: certificate })
     }
 
+    /// Without and with the attack, and again: what drifts drifts for both.
     fn measure(&mut self, phase: &'static str, kind: Kind, round: u32) -> anyhow::Result<Phase> {
         let spinner = progress::wait("rivulet", round, phase);
-        let (idle, idle_cpu) = self.load()?;
-        let target = Target {
-            hub: self.server.hub,
-            approach: self.approach.clone(),
-            token: bench_token()?,
-            connections: self.args.connections as usize,
-        };
-        let attack = Attack::start(kind, target);
-        let loaded = self.load();
-        let done = attack.stop();
+        let (mut idle, mut attacked, mut done) = (Seen::nothing(), Seen::nothing(), Done::default());
+        for _ in 0..self.args.pairs {
+            self.load(&mut idle)?;
+            let target = Target {
+                hub: self.server.hub,
+                approach: self.approach.clone(),
+                token: bench_token()?,
+                connections: self.args.connections as usize,
+            };
+            let attack = Attack::start(kind, target);
+            let loaded = self.load(&mut attacked);
+            let more = attack.stop();
+            self.server.check_alive()?;
+            loaded?;
+            done = done.and(more?);
+        }
         spinner.finish_and_clear();
-        self.server.check_alive()?;
-        let (attacked, cpu) = loaded?;
-        Ok(Phase::new(phase, metrics(&idle, &attacked, (idle_cpu, cpu), done?)))
+        Ok(Phase::new(phase, metrics(&idle, &attacked, done)))
     }
 
-    /// Publishes for a while; answers what the healthy ones saw, and the hub's CPU time per second meanwhile.
-    fn load(&mut self) -> anyhow::Result<(Paced, f64)> {
+    /// Publishes for a while, and adds what the healthy ones saw and what the hub spent.
+    fn load(&mut self, seen: &mut Seen) -> anyhow::Result<()> {
         let pace = Pace {
             topic: Topics::Shared.of_subscriber(0),
             updates_per_s: self.args.updates_per_s,
             warm_up: WARM_UP,
             measured: Duration::from_secs(self.args.seconds.into()),
         };
-        let (server, before, mut cpu) = (&self.server, Usage::now(&self.server)?, 0.0);
+        let (server, before) = (&self.server, Usage::now(&self.server)?);
+        let (cpu, wall) = (&mut seen.cpu, &mut seen.wall);
         let paced = pace.run(&mut self.client, &mut || {
             let spent = before.until(&Usage::now(server)?);
-            cpu = spent.server.as_secs_f64() / spent.wall.as_secs_f64();
+            *cpu += spent.server;
+            *wall += spent.wall;
             Ok(())
         })?;
-        Ok((paced, cpu))
+        seen.latency.add(&paced.latency);
+        seen.lost += paced.lost;
+        seen.closed += paced.closed;
+        Ok(())
     }
 }
 
-fn metrics(idle: &Paced, attacked: &Paced, (idle_cpu, cpu): (f64, f64), done: Done) -> Vec<Metric> {
-    let p99_ms = |paced: &Paced| paced.latency.quantile(0.99).as_secs_f64() * 1e3;
-    let (idle_ms, ms) = (p99_ms(idle), p99_ms(attacked));
+/// What the healthy ones saw, and what the hub spent meanwhile.
+struct Seen {
+    latency: Latency,
+    lost: u64,
+    closed: u64,
+    cpu: Duration,
+    wall: Duration,
+}
+
+impl Seen {
+    fn nothing() -> Self {
+        let (cpu, wall) = (Duration::ZERO, Duration::ZERO);
+        Self { latency: Latency::new(), lost: 0, closed: 0, cpu, wall }
+    }
+
+    fn cpu_share(&self) -> f64 {
+        ratio(self.cpu.as_secs_f64(), self.wall.as_secs_f64())
+    }
+
+    fn p99_ms(&self) -> f64 {
+        self.latency.quantile(0.99).as_secs_f64() * 1e3
+    }
+}
+
+fn metrics(idle: &Seen, attacked: &Seen, done: Done) -> Vec<Metric> {
+    let (idle_ms, ms) = (idle.p99_ms(), attacked.p99_ms());
     vec![
-        metric("hub_cpu_share_idle", idle_cpu),
-        metric("hub_cpu_share_attacked", cpu),
-        metric(CPU, cpu - idle_cpu),
+        metric("hub_cpu_share_idle", idle.cpu_share()),
+        metric("hub_cpu_share_attacked", attacked.cpu_share()),
+        metric(CPU, attacked.cpu_share() - idle.cpu_share()),
         metric("healthy_p99_ms_idle", idle_ms),
         metric("healthy_p99_ms_attacked", ms),
         metric(LATENCY, ratio(ms, idle_ms * P99_FACTOR + P99_MORE_MS)),

@@ -119,7 +119,8 @@ fn stuck_readers_are_ended_and_healthy_ones_get_everything() {
 
 #[test]
 fn hostile_clients_are_at_work_while_healthy_ones_get_everything() {
-    let result = bench(&["hostile", "--healthy", "10", "--connections", "10", "--seconds", "1"]);
+    let result =
+        bench(&["hostile", "--healthy", "10", "--connections", "10", "--pairs", "1", "--seconds", "1"]);
     let on_a_quiet_machine = ["hub_cpu_share_above_idle", "healthy_p99_by_allowed"];
     assert_eq!(missed(&result, &on_a_quiet_machine), Vec::<&Value>::new(), "{result:#}");
     let mut kinds = vec![
