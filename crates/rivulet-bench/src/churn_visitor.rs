@@ -94,6 +94,8 @@ impl Visitor {
         match heard {
             Heard::Nothing => Step::Nothing,
             Heard::Opened => self.on_open(now),
+            // A hub that is busy looks at a token when it has ended.
+            Heard::Refused(401) if self.late().is_some() => Step::Done,
             Heard::Refused(status) => Step::Wrong(Wrong::Refused(status)),
             Heard::Ended => self.on_end(),
         }
@@ -117,21 +119,26 @@ impl Visitor {
         match self.manner {
             // The hub may be tired of waiting for the rest first.
             Manner::MidHandshake | Manner::MidRequest => Step::Done,
+            // The last words of a stream that ends as soon as it is open come with its first.
+            Manner::TokenExpiry => self.on_expiry(),
             _ if !self.opened => Step::Wrong(Wrong::EndedEarly),
             Manner::StopReading => Step::Done,
             Manner::HalfClose if self.half_closed => Step::Done,
-            Manner::TokenExpiry => {
-                let expires = self.expires.unwrap_or(SystemTime::UNIX_EPOCH);
-                match SystemTime::now().duration_since(expires) {
-                    Ok(late) => Step::Expired(Lateness::Late(late)),
-                    Err(early) if early.duration() <= EARLY_MAX => {
-                        Step::Expired(Lateness::Early(early.duration()))
-                    }
-                    Err(_) => Step::Wrong(Wrong::EndedEarly),
-                }
-            }
             _ => Step::Wrong(Wrong::EndedEarly),
         }
+    }
+
+    fn on_expiry(&self) -> Step {
+        if let Some(late) = self.late() {
+            return Step::Expired(Lateness::Late(late));
+        }
+        let early = self.until_expiry();
+        if early > EARLY_MAX { Step::Wrong(Wrong::EndedEarly) } else { Step::Expired(Lateness::Early(early)) }
+    }
+
+    /// How long ago its token has ended, if it has.
+    fn late(&self) -> Option<Duration> {
+        self.expires.and_then(|expires| SystemTime::now().duration_since(expires).ok())
     }
 
     /// Does what is due. Whoever leaves does it by being dropped.
