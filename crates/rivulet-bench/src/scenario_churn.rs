@@ -180,13 +180,8 @@ impl<'a> Churn<'a> {
 
     /// The heap when the streams of a wave are gone, but for those whose clients have vanished.
     fn heap_after_wave(&mut self, before: &Level, vanished: u32) -> anyhow::Result<f64> {
-        if vanished == 0 {
-            // Nothing else is on its way: the level that all others are compared with is that of a hub at rest.
-            residue::settle(&mut self.server, &mut self.redis, before, WAVE_SETTLE_MAX)?;
-        } else {
-            let streams = if self.vanishing.is_some() { vanished } else { 0 };
-            residue::settle_streams(&mut self.server, &mut self.redis, before, streams, WAVE_SETTLE_MAX)?;
-        }
+        let streams = if self.vanishing.is_some() { vanished } else { 0 };
+        residue::settle_streams(&mut self.server, &mut self.redis, before, streams, WAVE_SETTLE_MAX)?;
         self.least_heap()
     }
 
