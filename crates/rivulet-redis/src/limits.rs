@@ -42,7 +42,7 @@ use self::{
 };
 pub(crate) use self::{
     counter::{REDIS_TIME, word},
-    publishing::{PublishRates, Spread, key_and_args, refusal},
+    publishing::{PublishRates, Spread, Taken, key_and_args, refusal},
 };
 use crate::{keys::Keys, primaries::Primaries, topology::Map};
 

@@ -20,12 +20,12 @@ use crate::{
     feed_writer::{FeedWriter, topics_in},
     keys::Keys,
     kicks::Kicks,
-    limits::{Lease, Limits, PublishRates, Spread, key_and_args, refusal, word},
+    limits::{Lease, Limits, PublishRates, Spread, Taken, key_and_args, refusal, word},
     link::Parts,
     log::Log,
     opening::{check_clock, open},
     partition_state::PartitionState,
-    primaries::{Primaries, Reader},
+    primaries::{Job, Primaries, Reader},
     script::{Call, Script},
     seen::{Proof, Seen},
     supervisor::Supervisor,
@@ -190,6 +190,20 @@ impl RedisTransport {
         Ok(appending)
     }
 
+    /// Whether an idempotency key was used in a partition.
+    async fn is_used(
+        &self,
+        partition: Partition,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<bool, TransportError> {
+        let Some(key) = key else { return Ok(false) };
+        let mut pipeline = redis::pipe();
+        pipeline.get(self.keys.of(partition).idempotency(key));
+        let (primaries, job) = (self.primaries.clone(), pipeline);
+        let read = async move { primaries.run(partition, Job::Pipeline(Reader::Replay, &job)).await };
+        Ok(self.on_runtime(read).await?.values.pop().is_some_and(|used| used != Value::Nil))
+    }
+
     async fn confirmed_in(
         &self,
         partition: Partition,
@@ -300,7 +314,13 @@ impl Transport for RedisTransport {
         }
         let spread = Spread::new(&self.keys, &update, rates);
         let (primaries, keys) = (&*self.primaries, &self.keys);
-        let taken = self.publish_rates.take(primaries, keys, &spread, self.limits.peers()).await?;
+        let taken = match self.publish_rates.take(primaries, keys, &spread, self.limits.peers()).await {
+            // What is there already is answered as it was, whatever rates are used up meanwhile.
+            Err(AppendError::Refused(_)) if self.is_used(home, key.map(|(key, _)| key)).await? => {
+                Taken::default()
+            }
+            taken => taken?,
+        };
         // The home partition first: where a key was used for another update, nothing is appended elsewhere.
         let appending = self.append_to(home, &update, &content, key, &spread.here).await;
         if matches!(

@@ -297,33 +297,35 @@ pub async fn each_topic_of_an_update_has_its_rate(hub: &impl Hub) {
     }
 }
 
-/// A repeat with an idempotency key is not counted again, and one that may not use its key is not counted at all.
+/// A repeat with an idempotency key is not counted again, and answered although the rates are used up; one that may not
+/// use its key is not counted at all.
 pub async fn a_repeat_is_not_charged(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
-    let key = IdempotencyKey::parse("k").expect("a valid key");
-    let rates = |burst| {
-        [
-            rate(Limit::PublishesPerSubject, "sub:a", once_a_day(burst)),
-            rate(Limit::PublishesPerTopic, "a", once_a_day(burst)),
-        ]
-    };
-    let once = update(&["a"], "once");
-    let mut answers = Vec::new();
-    for member in members.iter().cycle().take(5) {
-        // There is room for two: the first one, and then always the one that would be charged and is not.
-        answers.push(
-            member.transport.append(once.clone(), Some(&key), &rates(2)).await.expect("it is a repeat"),
-        );
-    }
-    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    let key = |text: &str| IdempotencyKey::parse(text).expect("a valid key");
+    let rates = [
+        rate(Limit::PublishesPerSubject, "sub:a", once_a_day(2)),
+        rate(Limit::PublishesPerTopic, "a", once_a_day(2)),
+        rate(Limit::PublishesPerTopic, "b", once_a_day(2)),
+    ];
     let [first, last] = ends(&members);
-    for _ in 0..3 {
-        let other = last.transport.append(update(&["a"], "other"), Some(&key), &rates(2)).await;
+    let repeats = async || {
+        let mut answers = Vec::new();
+        for member in members.iter().cycle().take(4) {
+            let once = update(&["a", "b"], "once");
+            answers
+                .push(member.transport.append(once, Some(&key("k")), &rates).await.expect("it is a repeat"));
+        }
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+        let other = last.transport.append(update(&["a"], "other"), Some(&key("k")), &rates).await;
         assert!(matches!(other, Err(AppendError::KeyReused)), "{other:?}");
-    }
-    publish(last, &["a"], &rates(2)).await.expect("one was charged, this is the second");
-    publish(first, &["a"], &rates(2)).await.expect_err("the third");
-    assert_eq!(len(&first.transport, "a").await, 2);
+    };
+    repeats().await;
+    publish(last, &["a", "b"], &rates).await.expect("one was charged, this is the second");
+    publish(first, &["a", "b"], &rates).await.expect_err("the third");
+    repeats().await;
+    let new = first.transport.append(update(&["a"], "new"), Some(&key("new")), &rates).await;
+    assert!(matches!(new, Err(AppendError::Refused(_))), "{new:?}");
+    assert_eq!([len(&first.transport, "a").await, len(&first.transport, "b").await], [2, 2]);
 }
 
 /// A kick is in the feed of every node, once, and what they answer is added up.
