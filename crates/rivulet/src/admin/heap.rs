@@ -65,8 +65,8 @@ mod tests {
 
     #[test]
     fn what_the_allocator_does_itself_is_not_in_the_profile() {
-        // Enough for some hundred samples.
-        let held: Vec<Vec<u8>> = (0..4_096).map(|_| vec![1; 64 << 10]).collect();
+        // Enough for a hundred samples.
+        let held: Vec<Vec<u8>> = (0..1_600).map(|_| vec![1; 64 << 10]).collect();
         let mut profile = jemalloc_pprof::PROF_CTL.as_ref().unwrap().blocking_lock().dump_profile().unwrap();
         let ends = |profile: &StackProfile| -> HashSet<String> {
             let last = profile.stacks.iter().filter_map(|(stack, _)| stack.addrs.last());
