@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path};
 use reqwest::{Certificate, Client, Identity};
 use rivulet_tests::{
     Backend, Hub, PATIENCE, Request, certificates::Authority, eventually, hub, port, process::Process,
-    refusal::Refusal,
+    refusal::Refusal, tokens,
 };
 
 /// A hub whose admin listener speaks TLS, or that has an environment of its own: the harness' own has neither.
@@ -154,15 +154,21 @@ async fn a_node_whose_memory_is_tight_is_not_ready_and_says_why() {
     assert_eq!(hub.metrics().sum("rivulet_memory_max_bytes", ""), Some(f64::from(64 << 20)));
     assert_eq!(hub.metrics().sum("rivulet_memory_tight", ""), Some(0.0));
     let data = "x".repeat(1_000_000);
-    for _ in 0..66 {
-        hub.publish(&[("topic", "a"), ("data", &data)]).await;
-    }
+    let large = Request::publish(&[("topic", "a"), ("data", &data)]).bearer(&tokens::publisher(&["*"]));
+    // The log is in memory here: it grows until the node takes nothing large any more.
+    let refusal = eventually("memory is tight", PATIENCE, || async {
+        let answer = hub.send(&large).await;
+        if answer.status == 200 { Err("it is ample") } else { Ok(answer) }
+    });
+    refusal.await.expect_problem(503, "memory-tight");
+    hub.send(&Request::subscribe("topic=a")).await.expect_problem(503, "memory-tight");
+    hub.publish(&[("topic", "a"), ("data", "small")]).await;
     let answer = eventually("not ready", PATIENCE, || async {
         let answer = Request::new("GET", "/ready").send(hub.admin()).await;
         if answer.status == 503 { Ok(answer) } else { Err(hub.metrics().text().to_owned()) }
     });
     let reasons = answer.await.json();
-    assert_eq!(reasons["reason"], "memory is tight", "{reasons}");
+    assert_eq!(reasons["reason"], "the node has hardly any memory left", "{reasons}");
     assert!(reasons["memory_used_bytes"].as_u64() >= Some((64 << 20) / 100 * 90), "{reasons}");
     assert_eq!(hub.metrics().sum("rivulet_memory_tight", ""), Some(1.0));
     let said = hub.log().lines().filter(|line| line.contains("Memory is tight")).count();

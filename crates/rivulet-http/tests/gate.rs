@@ -27,7 +27,8 @@ async fn one_connection_too_many_reads_what_it_has_to_know() {
 
     let answer = hub.get("match=a").await;
     let header = |name: &str| hub::header(&answer, name).unwrap().to_owned();
-    assert_eq!((header("retry-after"), header("connection")), ("2".into(), "close".into()));
+    assert!((2..=5).contains(&header("retry-after").parse::<u32>().unwrap()), "{answer:?}");
+    assert_eq!(header("connection"), "close");
     let document = problem(answer, 503, "node-busy").await;
     assert!(document["detail"].as_str().unwrap().contains("answers 2 connections at a time"), "{document}");
 

@@ -35,15 +35,16 @@ impl Watch {
 
     /// Makes a profile, gzipped, for pprof, of what was seen. Blocks, for a second or so.
     pub(super) fn profile(&self) -> Result<Vec<u8>, Box<dyn Error + Send + Sync>> {
-        let samples = self.0.report().build_unresolved()?;
+        // Few addresses are left of what was seen, which has a fixed size of 4 KB a sample, before anything is looked up.
+        let samples = self.samples()?;
         let mut profile = StackProfile::default();
         let mut known = HashMap::new();
-        for (frames, count) in &samples.data {
-            let addrs = stack(&frames.frames, |address| {
+        for (addresses, count) in samples {
+            let addrs = stack(addresses, |address| {
                 *known.entry(address).or_insert_with(|| name(address).contains(INTERRUPTION))
             });
             #[expect(clippy::cast_precision_loss, reason = "there are few samples")]
-            let weight = *count as f64 * NANOS_PER_SECOND / f64::from(FREQUENCY);
+            let weight = count as f64 * NANOS_PER_SECOND / f64::from(FREQUENCY);
             profile.push_stack(WeightedStack { addrs, weight }, None);
         }
         for mapping in mappings::MAPPINGS.as_deref().unwrap_or_default() {
@@ -51,11 +52,17 @@ impl Watch {
         }
         Ok(profile.to_pprof(("cpu", "nanoseconds"), ("cpu", "nanoseconds"), None))
     }
+
+    /// The addresses of each stack that was seen, the innermost first, and how often it was.
+    fn samples(&self) -> Result<Vec<(Vec<usize>, isize)>, pprof::Error> {
+        let samples = self.0.report().build_unresolved()?.data.into_iter();
+        let addresses = |frames: &[Frame]| frames.iter().map(|frame| frame.ip() as usize).collect();
+        Ok(samples.map(|(sample, count)| (addresses(&sample.frames), count)).collect())
+    }
 }
 
 /// The addresses of a sample, the root first, without the interruption.
-fn stack(frames: &[Frame], mut is_interruption: impl FnMut(usize) -> bool) -> Vec<usize> {
-    let mut addresses: Vec<usize> = frames.iter().map(|frame| frame.ip() as usize).collect();
+fn stack(mut addresses: Vec<usize>, mut is_interruption: impl FnMut(usize) -> bool) -> Vec<usize> {
     let end = &addresses[..addresses.len().min(INTERRUPTION_FRAMES_MAX)];
     let last = end.iter().rposition(|address| is_interruption(*address));
     if let Some(last) = last {
@@ -112,15 +119,15 @@ mod tests {
     #[test]
     fn samples_end_in_what_was_interrupted() {
         let watch = Watch::start().unwrap();
-        let mut samples = watch.0.report().build_unresolved().unwrap().data;
+        let mut samples = watch.samples().unwrap();
         // A busy machine may give this thread little time.
         let deadline = Instant::now() + Duration::from_secs(30);
         while samples.is_empty() && Instant::now() < deadline {
             black_box(spin_for_the_profiler(Instant::now() + Duration::from_millis(200)));
-            samples = watch.0.report().build_unresolved().unwrap().data;
+            samples = watch.samples().unwrap();
         }
-        let stacks = samples.keys().map(|frames| {
-            let addresses = stack(&frames.frames, |address| name(address).contains(INTERRUPTION));
+        let stacks = samples.into_iter().map(|(addresses, _)| {
+            let addresses = stack(addresses, |address| name(address).contains(INTERRUPTION));
             addresses.iter().rev().map(|address| name(*address)).collect::<Vec<_>>()
         });
         let stacks: Vec<Vec<String>> = stacks.collect();

@@ -29,8 +29,9 @@ const SECONDS_DEFAULT: u64 = 10;
 const SECONDS_MAX: u64 = 60;
 /// Bytes that a profile of the heap takes for a moment: what is read of the program to find names (75 MB, measured).
 const HEAP_ROOM: u64 = 96 << 20;
-/// The same for the CPU, with the table of what was seen, which stays for the next time (85 MB).
-const CPU_ROOM: u64 = 192 << 20;
+/// The same for the CPU, with the profiler's table of what was seen, of which one stays for the next time (85 MB) and a
+/// second is there for a moment at the end (240 MB in all, measured).
+const CPU_ROOM: u64 = 256 << 20;
 /// When to ask again while a heap profile is made: it takes a second or so.
 const RETRY_HEAP: Duration = Duration::from_secs(2);
 /// Where profiles go on their way if there is nothing to write to in the usual place, as in containers whose file system

@@ -142,7 +142,10 @@ async fn a_wrong_parameter_of_a_profile_is_named() {
 async fn one_cpu_profile_is_made_at_a_time_and_a_client_that_leaves_gives_its_place_back() {
     let listener = Arc::new(Listener::start());
     let first = Arc::clone(&listener);
-    let first = tokio::spawn(async move { first.send(Method::GET, "/debug/pprof/profile?seconds=60").await });
+    // It may find the place taken by one of those below.
+    let first = tokio::spawn(async move {
+        while first.send(Method::GET, "/debug/pprof/profile?seconds=60").await.status() == 503 {}
+    });
     // Once the place is taken, all others are refused until it is given back.
     let refused = async || {
         let mut response = listener.send(Method::GET, "/debug/pprof/profile?seconds=1").await;
