@@ -180,7 +180,7 @@ pub(crate) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usi
 mod tests {
     use std::{
         net::TcpListener,
-        sync::Arc,
+        sync::{Arc, mpsc},
         thread::{self, JoinHandle},
     };
 
@@ -193,21 +193,25 @@ mod tests {
     use super::*;
     use crate::{approach::Certificate, client::Client, load, payload::Stamp, topics::Topics};
 
-    /// A hub for one subscriber over TLS, to whom it sends so many updates and then an end.
-    fn hub(certificate: &Certificate, updates: u32) -> (SocketAddr, JoinHandle<()>) {
+    /// A hub for one subscriber over TLS, to whom it sends so many updates, once it is told to, and then an end.
+    fn hub(certificate: &Certificate, updates: u32) -> (SocketAddr, mpsc::Sender<()>, JoinHandle<()>) {
         let [chain, key] = certificate.files();
         let chain = vec![CertificateDer::from_pem_file(chain).unwrap()];
         let key = PrivateKeyDer::from_pem_file(key).unwrap();
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let (go, told) = mpsc::channel();
         let serving = thread::spawn(move || {
             let (tcp, _) = listener.accept().unwrap();
             let mut tls = StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), tcp);
             let mut request = [0; 4096];
             let len = tls.read(&mut request).unwrap();
             assert!(request[..len].starts_with(b"GET /"));
-            let mut answer = b"HTTP/1.1 200 OK\r\n\r\n:\n".to_vec();
+            tls.write_all(b"HTTP/1.1 200 OK\r\n\r\n:\n").unwrap();
+            tls.flush().unwrap();
+            told.recv().unwrap();
+            let mut answer = Vec::new();
             for number in 0..updates {
                 answer.extend_from_slice(b"data: ");
                 Stamp { number, sent_ns: 0 }.append_data(&mut answer);
@@ -217,7 +221,7 @@ mod tests {
             tls.conn.send_close_notify();
             tls.flush().unwrap();
         });
-        (address, serving)
+        (address, go, serving)
     }
 
     #[test]
@@ -225,10 +229,11 @@ mod tests {
         let certificate = Certificate::make(Ipv4Addr::LOCALHOST).unwrap();
         let approach = certificate.approach(Ipv4Addr::LOCALHOST).unwrap();
         // More than one record and more than one read.
-        let (address, serving) = hub(&certificate, 1_000);
+        let (address, go, serving) = hub(&certificate, 1_000);
         let mut client = Client::approaching(address, approach, 200).unwrap();
         let hidden = ProgressBar::hidden();
         client.open_subscribers(1, Topics::Shared, &hidden).unwrap();
+        go.send(()).unwrap();
         let done = |client: &Client| client.tally().closed == 1;
         assert!(load::wait(&mut client, &hidden, done).unwrap(), "{} deliveries", client.tally().deliveries);
         assert_eq!(client.tally().deliveries, 1_000);
