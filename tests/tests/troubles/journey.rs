@@ -3,8 +3,8 @@
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use rivulet_tests::{
-    Event, Hub, PATIENCE, Request, Subscriber, eventually, redis::RedisServer, redis_cluster::RedisCluster,
-    sentinel::SentinelSetup, tokens::publisher,
+    Event, Hub, PATIENCE, Request, Subscriber, eventually, port, redis::RedisServer,
+    redis_cluster::RedisCluster, sentinel::SentinelSetup, tokens::publisher,
 };
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -112,7 +112,8 @@ fn flags() -> [&'static str; 6] {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_client_lives_through_restarts_and_kills_of_its_redis() {
-    let mut redis = RedisServer::start().await;
+    // By default Redis puts its writes off while the disk is busy with those before: a crash would really lose some.
+    let mut redis = RedisServer::start_with(port::free(), &["appendfsync always"]).await;
     let hub = Hub::start_at(&redis.url(), &["--heartbeat", "1s"]).await;
     let journey = Journey::begin(&hub).await;
     journey.go_on("the start").await;
