@@ -51,6 +51,8 @@ use crate::{keys::Keys, primaries::Primaries};
 
 /// How many admissions may be on their way to Redis at once: what waits behind them on the connection are ticks.
 const ADMISSIONS_MAX: usize = 512;
+/// How many more may wait for that. It makes no sense to let in without asking what comes then: Redis answers.
+const WAITING_MAX: usize = 4096;
 /// How often an admission is tried whose incarnation has lapsed meanwhile.
 const ATTEMPTS: usize = 2;
 /// How long a node that stops may take to give its lease back.
@@ -68,6 +70,7 @@ pub(crate) struct Limits {
     /// Told when there is something to do in the background.
     work: Notify,
     admissions: Semaphore,
+    waiting: Semaphore,
     runtime: Handle,
     started: Instant,
 }
@@ -112,7 +115,15 @@ struct Ticket<'a> {
     limits: &'a Limits,
     incarnation: Arc<str>,
     changes: u64,
-    _place: SemaphorePermit<'a>,
+    _places: [SemaphorePermit<'a>; 2],
+}
+
+/// Why there is no ticket.
+enum NoTicket {
+    /// Redis counts, but too many ask.
+    Busy,
+    /// It cannot be asked.
+    Away(TransportError),
 }
 
 impl Drop for Ticket<'_> {
@@ -154,6 +165,7 @@ impl Limits {
             changed: Notify::new(),
             work: Notify::new(),
             admissions: Semaphore::new(ADMISSIONS_MAX),
+            waiting: Semaphore::new(ADMISSIONS_MAX + WAITING_MAX),
             runtime: Handle::current(),
             started: Instant::now(),
         });
@@ -164,7 +176,7 @@ impl Limits {
         loop {
             match limits.ticket(until).await {
                 Ok(ticket) => drop(ticket),
-                Err(error) if Instant::now() >= until => return Err(error),
+                Err(NoTicket::Away(error)) if Instant::now() >= until => return Err(error),
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     continue;
@@ -199,19 +211,23 @@ impl Limits {
         };
         // A task of its own: who asks may leave before the answer comes, and what Redis has counted must be given back.
         let limits = self.clone();
-        let admission = self.runtime.spawn(async move { limits.admit_to_the_end(wanted).await });
+        let admission = self.runtime.spawn(async move { limits.admit_to_the_end(limit, wanted).await });
         admission.await.unwrap_or_else(|error| {
             Err(AdmitError::Away { limit, error: TransportError::new(error.to_string()) })
         })
     }
 
-    async fn admit_to_the_end(self: Arc<Self>, wanted: Wanted) -> Result<Permit, AdmitError> {
+    async fn admit_to_the_end(self: Arc<Self>, limit: Limit, wanted: Wanted) -> Result<Permit, AdmitError> {
         let until = Instant::now() + self.counter.deadline();
         let mut why = TransportError::new("the lease of this node lapses again and again");
         for _ in 0..ATTEMPTS {
             let ticket = match self.ticket(until).await {
                 Ok(ticket) => ticket,
-                Err(error) => {
+                Err(NoTicket::Busy) => {
+                    let error = TransportError::new("too many admissions wait for Redis");
+                    return Err(AdmitError::Away { limit, error });
+                }
+                Err(NoTicket::Away(error)) => {
                     why = error;
                     break;
                 }
@@ -244,10 +260,12 @@ impl Limits {
     }
 
     /// Leave to ask Redis, once it is certain what it knows of this node.
-    async fn ticket(&self, until: Instant) -> Result<Ticket<'_>, TransportError> {
-        let late = |_| TransportError::new("it takes too long to be counted in Redis");
+    async fn ticket(&self, until: Instant) -> Result<Ticket<'_>, NoTicket> {
+        let late = || NoTicket::Away(TransportError::new("it takes too long to be counted in Redis"));
+        let crowded = || if self.state.lock().phase == Phase::Counted { NoTicket::Busy } else { late() };
+        let waiting = self.waiting.try_acquire().map_err(|_| crowded())?;
         let place = tokio::time::timeout_at(until.into(), self.admissions.acquire());
-        let place = place.await.map_err(late)?.map_err(|error| TransportError::new(error.to_string()))?;
+        let Ok(Ok(place)) = place.await else { return Err(crowded()) };
         loop {
             let changed = self.changed.notified();
             {
@@ -255,16 +273,17 @@ impl Limits {
                 if state.phase == Phase::Counted {
                     state.in_flight += 1;
                     let (incarnation, changes) = (state.incarnation.clone(), state.changes);
-                    return Ok(Ticket { limits: self, incarnation, changes, _place: place });
+                    return Ok(Ticket { limits: self, incarnation, changes, _places: [place, waiting] });
                 }
                 if state.phase == Phase::Settling {
-                    return Err(TransportError::new("not all nodes that Redis has lost are back"));
+                    let reason = "not all nodes that Redis has lost are back";
+                    return Err(NoTicket::Away(TransportError::new(reason)));
                 }
                 if let Some(error) = &state.away {
-                    return Err(error.clone());
+                    return Err(NoTicket::Away(error.clone()));
                 }
             }
-            tokio::time::timeout_at(until.into(), changed).await.map_err(late)?;
+            tokio::time::timeout_at(until.into(), changed).await.map_err(|_| late())?;
         }
     }
 

@@ -218,3 +218,23 @@ async fn what_a_node_holds_is_not_given_out_again_by_a_redis_that_lost_it() {
         assert!(matches!(one.admit(&closed).await, Err(AdmitError::Refused(_))));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_admissions_than_redis_takes_are_refused_and_not_let_in_without_asking() {
+    let redis = RedisServer::start().await;
+    let one = Player::start(redis.url()).await;
+    let wanted = [open(Limit::ConnectionsTotal, "", 100_000)];
+    let incarnation = redis.command(&["ZRANGE", "{rivulet:0}q:nodes", "0", "-1"]).unwrap();
+    redis.freeze();
+    let mut admitting: futures_util::stream::FuturesUnordered<_> =
+        (0..5000).map(|_| one.admit(&wanted)).collect();
+    let first = futures_util::StreamExt::next(&mut admitting).await.unwrap();
+    redis.thaw();
+    assert!(matches!(&first, Err(AdmitError::Away { error, .. }) if error.reason.contains("too many")));
+    let rest: Vec<_> = futures_util::StreamExt::collect(admitting).await;
+    let admitted = rest.iter().filter(|admitted| admitted.is_ok()).count();
+    assert!((512..5000).contains(&admitted), "{admitted} were let in");
+    told_in_the_end(&redis, "0:", admitted).await;
+    let now = redis.command(&["ZRANGE", "{rivulet:0}q:nodes", "0", "-1"]).unwrap();
+    assert_eq!(now, incarnation, "what Redis counts was never uncertain");
+}
