@@ -23,9 +23,15 @@ pub(crate) struct Spread<'a> {
     elsewhere: Vec<(Partition, Vec<&'a Rate>)>,
 }
 
-/// Rates elsewhere that have let an update through.
+/// Rates elsewhere that have let an update through, and until when each is used up since.
 #[derive(Default)]
-pub(crate) struct Taken<'a>(Vec<(Partition, Vec<&'a Rate>)>);
+pub(crate) struct Taken<'a>(Vec<(Partition, Vec<(&'a Rate, String)>)>);
+
+/// What a partition has said of its rates.
+enum Pass {
+    Through(Vec<String>),
+    Refused(Refused),
+}
 
 /// See the module.
 pub(crate) struct PublishRates {
@@ -74,12 +80,12 @@ impl PublishRates {
     ) -> Result<Taken<'a>, AppendError> {
         let mut taken = Taken::default();
         for (partition, rates) in &spread.elsewhere {
-            let error = match self.run(primaries, keys, *partition, "take", rates).await {
-                Ok(None) => {
-                    taken.0.push((*partition, rates.clone()));
+            let error = match self.take_in(primaries, keys, *partition, rates).await {
+                Ok(Pass::Through(arrivals)) => {
+                    taken.0.push((*partition, rates.iter().copied().zip(arrivals).collect()));
                     continue;
                 }
-                Ok(Some(refused)) => refused.into(),
+                Ok(Pass::Refused(refused)) => refused.into(),
                 Err(error) => match self.alone(rates, peers, error) {
                     Ok(()) => continue,
                     Err(error) => error,
@@ -94,7 +100,14 @@ impl PublishRates {
     /// Gives back what was taken for an update that was not appended. What cannot be given back comes back with time.
     pub(crate) async fn give_back(&self, primaries: &Primaries, keys: &Keys, taken: Taken<'_>) {
         for (partition, rates) in taken.0 {
-            if let Err(error) = self.run(primaries, keys, partition, "back", &rates).await {
+            let names = keys.of(partition);
+            let keys: Vec<String> =
+                rates.iter().map(|(rate, _)| names.rate(rate.limit, &rate.scope)).collect();
+            let args: Vec<String> = rates
+                .into_iter()
+                .flat_map(|(rate, arrival)| [rate.pace.interval_micros().to_string(), arrival])
+                .collect();
+            if let Err(error) = self.run(primaries, partition, "back", &keys, &args).await {
                 tracing::debug!(%error, "rates of an update that was not appended were not given back");
             }
         }
@@ -110,15 +123,31 @@ impl PublishRates {
         Ok(self.alone.pass(&rates, Share::among(peers.nodes), now)?)
     }
 
-    async fn run(
+    async fn take_in(
         &self,
         primaries: &Primaries,
         keys: &Keys,
         partition: Partition,
-        how: &str,
         rates: &[&Rate],
-    ) -> Result<Option<Refused>, TransportError> {
+    ) -> Result<Pass, TransportError> {
         let (keys, args) = key_and_args(keys, partition, rates);
+        let answer = self.run(primaries, partition, "take", &keys, &args).await?;
+        if word(&answer) != Some("ok") {
+            return refusal(rates, &answer).map(Pass::Refused).ok_or_else(|| unexpected("a rate"));
+        }
+        let arrivals: Vec<String> =
+            answer[1..].iter().filter_map(|arrival| redis::from_redis_value_ref(arrival).ok()).collect();
+        if arrivals.len() == rates.len() { Ok(Pass::Through(arrivals)) } else { Err(unexpected("a rate")) }
+    }
+
+    async fn run(
+        &self,
+        primaries: &Primaries,
+        partition: Partition,
+        how: &str,
+        keys: &[String],
+        args: &[String],
+    ) -> Result<Vec<Value>, TransportError> {
         let call = Call {
             keys: keys.iter().map(String::as_bytes).collect(),
             args: [REDIS_TIME, how]
@@ -128,11 +157,8 @@ impl PublishRates {
                 .collect(),
         };
         let done = primaries.run(partition, Job::Count(&self.script, &call)).await?;
-        match done.values.first() {
-            Some(Value::Array(answer)) if word(answer) == Some("ok") => Ok(None),
-            Some(Value::Array(answer)) => {
-                Ok(Some(refusal(rates, answer).ok_or_else(|| unexpected("a rate"))?))
-            }
+        match done.values.into_iter().next() {
+            Some(Value::Array(answer)) => Ok(answer),
             _ => Err(unexpected("a rate")),
         }
     }

@@ -3,7 +3,8 @@
 --
 -- pass(key, arg, count, now) lets one thing through all of `count` rates, or takes nothing from any. Their keys begin at
 -- KEYS[key]; from ARGV[arg] on stands for each how long one takes and how far before the time a burst may get, in
--- microseconds. Answers nothing, or { 'fast', the first that is used up, for how many microseconds }.
+-- microseconds. Answers nothing and until when each is used up now, or { 'fast', the first that is used up, for how many
+-- microseconds }.
 
 local call, format = redis.call, string.format
 
@@ -21,5 +22,6 @@ local function pass(key, arg, count, now)
     arrivals[i] = arrival
   end
   for i = 1, count do use(KEYS[key + i - 1], arrivals[i]) end
+  return nil, arrivals
 end
 

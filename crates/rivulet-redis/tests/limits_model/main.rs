@@ -85,6 +85,20 @@ async fn compare(connection: &mut MultiplexedConnection, model: &Model) -> Resul
     Ok(())
 }
 
+/// Whatever the formula: in any time no more has passed than the burst, and what the rate allows in that time.
+fn never_too_fast(model: &Model) -> Result<(), TestCaseError> {
+    for (rate, interval, burst) in RATES {
+        let passed = model.passed.get(rate).map_or(&[][..], Vec::as_slice);
+        for (first, begun) in passed.iter().enumerate() {
+            for (last, ended) in passed.iter().enumerate().skip(first) {
+                let count = (last - first + 1) as u64;
+                prop_assert!(count * interval <= ended - begun + burst, "{} in {}", count, rate);
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn the_scripts_that_count_are_what_the_model_is() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -112,6 +126,7 @@ fn the_scripts_that_count_are_what_the_model_is() {
                 run(&mut connection, &digests, std::mem::take(&mut model.calls)).await?;
             }
             compare(&mut connection, &model).await?;
+            never_too_fast(&model)?;
             let _: () = redis::cmd("FLUSHALL").query_async(&mut connection).await.unwrap();
             Ok(())
         })
@@ -122,4 +137,23 @@ fn the_scripts_that_count_are_what_the_model_is() {
         Err(error) => panic!("{error}"),
     }
     assert!(done.get() >= 20_000, "{} steps", done.get());
+}
+
+#[tokio::test]
+async fn time_that_has_passed_is_not_given_back() {
+    let server = RedisServer::start().await;
+    // Ten in a second, one at once.
+    let rate = async |ms: u64, how: &str, more: &str| {
+        let now = (4_000_000_000_000_000 + ms * 1000).to_string();
+        let call = ["EVAL", SCRIPTS[6], "1", "{model}r:a", &now, how, "100000", more];
+        server.command::<Vec<String>>(&call).await
+    };
+    let first = rate(0, "take", "100000").await;
+    assert_eq!(first, ["ok", "4000000000100000"]);
+    let second = rate(100, "take", "100000").await;
+    assert_eq!(second[0], "ok");
+    rate(101, "back", &first[1]).await;
+    assert_eq!(rate(102, "take", "100000").await[0], "fast");
+    rate(103, "back", &second[1]).await;
+    assert_eq!(rate(104, "take", "100000").await[0], "ok");
 }

@@ -79,6 +79,10 @@ pub(crate) struct Model {
     pub(crate) alive: HashMap<String, Incarnation>,
     nodes: Vec<Node>,
     pub(crate) arrivals: HashMap<&'static str, u64>,
+    /// When each rate has let something through that was not taken back.
+    pub(crate) passed: HashMap<&'static str, Vec<u64>>,
+    /// Updates that are not appended yet: what their rates answered, and when.
+    published: Vec<(Vec<(&'static str, u64, u64)>, u64)>,
     /// When the set of leases began, in milliseconds.
     since: Option<u64>,
     pub(crate) names: u32,
@@ -107,6 +111,8 @@ impl Model {
             alive,
             nodes,
             arrivals,
+            passed: HashMap::new(),
+            published: Vec::new(),
             since: None,
             names: 0,
             calls: Vec::new(),
@@ -151,6 +157,9 @@ impl Model {
             }
             arrivals.push((*name, arrival));
         }
+        for (name, _) in &arrivals {
+            self.passed.entry(name).or_default().push(self.now);
+        }
         self.arrivals.extend(arrivals);
         None
     }
@@ -185,24 +194,8 @@ impl Model {
             Step::Leave { node } => self.leave(*node),
             Step::Late { node, what } => self.late(*node, *what),
             Step::Before { node } => self.before(*node),
-            Step::Publish { rates } => {
-                let rates = chosen(&RATES, *rates);
-                let expected = match self.pass(&rates) {
-                    None => Value::Array(vec![bulk("ok")]),
-                    Some((n, wait)) => {
-                        Value::Array(vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())])
-                    }
-                };
-                self.rate("take", &rates, expected);
-            }
-            Step::GiveBack { rates } => {
-                let rates = chosen(&RATES, *rates);
-                for (name, interval, _) in &rates {
-                    let arrival = self.arrivals.get(name).copied().unwrap_or(0).saturating_sub(*interval);
-                    self.arrivals.insert(name, if arrival > self.now { arrival } else { 0 });
-                }
-                self.rate("back", &rates, Value::Array(vec![bulk("ok")]));
-            }
+            Step::Publish { rates } => self.publish(&chosen(&RATES, *rates)),
+            Step::GiveBack { which } => self.give_back(which),
             Step::Pass { micros } => self.now += micros,
         }
     }
@@ -229,6 +222,12 @@ impl Model {
             }
             let changes = incarnation.changes;
             self.nodes[node].connections.push(quotas.iter().map(|(scope, _)| *scope).collect());
+            for (scope, max) in quotas {
+                // What nodes hold by their own ledgers, whatever the scripts have counted.
+                let live = self.nodes.iter().filter(|node| self.is_live(&node.name));
+                let held = live.flat_map(|node| &node.connections).flatten().filter(|held| *held == scope);
+                assert!(held.count() <= *max as usize, "{scope} holds more than {max}");
+            }
             vec![bulk("ok"), number(changes)]
         };
         let mut keys = vec![self.key("q:nodes"), self.hash(name)];
@@ -359,6 +358,36 @@ impl Model {
         let scopes = SCOPES.iter().map(|(scope, _)| (*scope).to_owned());
         let args = [name.clone()].into_iter().chain(scopes).collect();
         self.call(Script::Before, vec![self.key("q:nodes"), self.hash(&name)], args, expected);
+    }
+
+    fn publish(&mut self, rates: &[(&'static str, u64, u64)]) {
+        let mut expected = vec![bulk("ok")];
+        if let Some((n, wait)) = self.pass(rates) {
+            expected = vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())];
+        } else {
+            let taken = rates.iter().map(|(name, interval, _)| (*name, *interval, self.arrivals[name]));
+            let taken: Vec<_> = taken.collect();
+            expected.extend(taken.iter().map(|(_, _, arrival)| bulk(&arrival.to_string())));
+            self.published.push((taken, self.now));
+        }
+        self.rate("take", rates, Value::Array(expected));
+    }
+
+    fn give_back(&mut self, which: &proptest::sample::Index) {
+        if self.published.is_empty() {
+            return;
+        }
+        let (taken, at) = self.published.swap_remove(which.index(self.published.len()));
+        for (name, interval, arrival) in &taken {
+            let passed = self.passed.get_mut(name).unwrap();
+            passed.remove(passed.iter().position(|passed| *passed == at).unwrap());
+            // One that is not the last stays.
+            if self.arrivals[name] == *arrival {
+                let before = arrival - interval;
+                self.arrivals.insert(name, if before > self.now { before } else { 0 });
+            }
+        }
+        self.rate("back", &taken, Value::Array(vec![bulk("ok")]));
     }
 
     fn rate(&mut self, how: &str, rates: &[(&'static str, u64, u64)], expected: Value) {

@@ -48,8 +48,9 @@ pub(crate) enum Step {
     Publish {
         rates: u8,
     },
+    /// An update that passed its rates elsewhere was not appended.
     GiveBack {
-        rates: u8,
+        which: prop::sample::Index,
     },
     Pass {
         micros: u64,
@@ -73,7 +74,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (node(), 0..4_u8).prop_map(|(node, what)| Step::Late { node, what }),
         2 => node().prop_map(|node| Step::Before { node }),
         4 => rates().prop_map(|rates| Step::Publish { rates }),
-        1 => rates().prop_map(|rates| Step::GiveBack { rates }),
+        1 => any::<prop::sample::Index>().prop_map(|which| Step::GiveBack { which }),
         4 => micros.prop_map(|micros| Step::Pass { micros }),
     ];
     prop::collection::vec(step, 1000)
