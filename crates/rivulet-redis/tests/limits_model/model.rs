@@ -73,6 +73,9 @@ pub(crate) struct Call {
     pub(crate) expected: Value,
 }
 
+/// Rates with their intervals, and until when each is used up.
+type Taken = Vec<(&'static str, u64, u64)>;
+
 pub(crate) struct Model {
     pub(crate) prefix: String,
     pub(crate) now: u64,
@@ -82,7 +85,7 @@ pub(crate) struct Model {
     /// When each rate has let something through that was not taken back.
     pub(crate) passed: HashMap<&'static str, Vec<u64>>,
     /// Updates that are not appended yet: what their rates answered, and when.
-    published: Vec<(Vec<(&'static str, u64, u64)>, u64)>,
+    published: Vec<(Taken, u64)>,
     /// When the set of leases began, in milliseconds.
     since: Option<u64>,
     pub(crate) names: u32,
@@ -366,7 +369,7 @@ impl Model {
             expected = vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())];
         } else {
             let taken = rates.iter().map(|(name, interval, _)| (*name, *interval, self.arrivals[name]));
-            let taken: Vec<_> = taken.collect();
+            let taken: Taken = taken.collect();
             expected.extend(taken.iter().map(|(_, _, arrival)| bulk(&arrival.to_string())));
             self.published.push((taken, self.now));
         }
@@ -381,7 +384,6 @@ impl Model {
         for (name, interval, arrival) in &taken {
             let passed = self.passed.get_mut(name).unwrap();
             passed.remove(passed.iter().position(|passed| *passed == at).unwrap());
-            // One that is not the last stays.
             if self.arrivals[name] == *arrival {
                 let before = arrival - interval;
                 self.arrivals.insert(name, if before > self.now { before } else { 0 });
