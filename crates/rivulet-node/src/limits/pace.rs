@@ -199,9 +199,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(count in 1..=PACE_COUNT_MAX, millis in 1_000_u64..=86_400_000, part in 0.0..1.0) {
+        fn what_is_written_is_read_again(count in 1..=PACE_COUNT_MAX, millis in 1_000_u64..=86_400_000, permille in 0_u64..1000) {
             let burst_max = (u64::from(count) * 86_400_000 / millis).min(PACE_COUNT_MAX.into());
-            let burst = u32::try_from(1 + burst_max * (part * 1000.0) as u64 / 1000).unwrap().min(PACE_COUNT_MAX);
+            let burst = u32::try_from(1 + burst_max * permille / 1000).unwrap().min(PACE_COUNT_MAX);
             let pace = Pace::new(count, Duration::from_millis(millis), Some(burst)).unwrap();
             prop_assert!(pace.burst_micros() <= 86_400_000_000);
             prop_assert_eq!(pace.to_string().parse::<Pace>(), Ok(pace));
