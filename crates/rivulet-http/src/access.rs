@@ -68,6 +68,11 @@ pub(crate) fn token_missing(hub: &Hub, dialect: Dialect) -> Problem {
     refuse(hub, &AuthError::token_missing(dialect))
 }
 
+/// The answer to a token that expired while its request was under way.
+pub(crate) fn token_expired(hub: &Hub, dialect: Dialect) -> Problem {
+    refuse(hub, &AuthError::token_expired(dialect))
+}
+
 /// The answer to a token that does not grant what was asked.
 pub(crate) fn insufficient(hub: &Hub, dialect: Dialect, detail: String) -> Problem {
     refuse(hub, &AuthError::insufficient_scope(dialect, detail))

@@ -10,7 +10,7 @@ use rivulet_node::{AdmitError, Limit, Node, Pace, Refused, Scope, SubscribeError
 use serde::Serialize;
 
 use crate::{
-    auth::quoted,
+    auth::{AuthError, Dialect, quoted},
     problem::Problem,
     problem_kind::ProblemKind,
     rarely::Rarely,
@@ -183,6 +183,10 @@ pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
             (ProblemKind::ReplaysBusy, "as many subscribers as may read what they missed on this node now")
         }
         SubscribeError::Kicked => (ProblemKind::Kicked, "the connection was ended before its stream began"),
+        // Where the token's dialect is known, its challenge says more; the status is the same in both.
+        SubscribeError::TokenExpired => {
+            return Problem::unauthorized(&AuthError::token_expired(Dialect::V1), None);
+        }
         SubscribeError::Closing => (ProblemKind::NodeClosing, "this node takes no new subscribers"),
         SubscribeError::Transport(error) => return error.into(),
     };

@@ -1,9 +1,6 @@
 //! `GET`, `HEAD` and `QUERY`: opening a stream.
 
-use std::{
-    convert::Infallible,
-    time::{Duration, SystemTime},
-};
+use std::{convert::Infallible, time::SystemTime};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -12,7 +9,7 @@ use actix_web::{
     web,
 };
 use rivulet_core::Grants;
-use rivulet_node::{Client, Holding, Overrides, Reservation, SubscribeRequest};
+use rivulet_node::{Client, Holding, Overrides, Reservation, SubscribeError, SubscribeRequest};
 
 use crate::{
     access::{self, Access},
@@ -38,10 +35,10 @@ struct Asked {
     overrides: Overrides,
 }
 
-/// What a subscriber may receive, for how long, and whose limits count.
+/// What a subscriber may receive, until when, and whose limits count.
 struct Rights {
     grants: Grants,
-    expires_in: Option<Duration>,
+    expires_at: Option<SystemTime>,
     client: Client,
     overrides: Overrides,
 }
@@ -77,12 +74,12 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
         let detail = "QUERY is of dialect 1.0: use \"match\" or \"match_urlpattern\" with it";
         return Err(Problem::new(ProblemKind::DialectsMixed, detail).at("topic"));
     }
-    let Rights { grants, expires_in, client, overrides } = match rights {
+    let Rights { grants, expires_at, client, overrides } = match rights {
         Some(rights) => rights,
         None => authorize(hub, request, &form, wish.dialect).await?,
     };
     let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after(hub.node.partitions()));
-    let request = SubscribeRequest { matchers, grants, last_event_id, expires_in };
+    let request = SubscribeRequest { matchers, grants, last_event_id, expires_at };
     Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request, client, overrides })
 }
 
@@ -93,17 +90,16 @@ async fn authorize(
     query: &Form,
     dialect: Dialect,
 ) -> Result<Rights, Problem> {
-    let now = SystemTime::now();
     match access::find(hub, request, query, Purpose::Subscribe, Some(dialect)).await? {
         Some(Access { verified, client, .. }) => Ok(Rights {
-            expires_in: verified.expires_in(now),
+            expires_at: verified.expires_at,
             grants: verified.grants,
             client,
             overrides: verified.overrides,
         }),
         None if hub.config.anonymous => Ok(Rights {
             grants: Grants::default(),
-            expires_in: None,
+            expires_at: None,
             client: access::anonymous(hub, request),
             overrides: Overrides::default(),
         }),
@@ -143,7 +139,10 @@ async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Rese
     let permit = admitted.map_err(|error| limit_problem::not_admitted(error, needed))?;
     hub.config.stats.count_admitted();
     let reserved = hub.worker.reserve(wanted, Some(Holding { client, permit })).await;
-    let reservation = reserved.map_err(|error| limit_problem::not_seated(&hub.node, error))?;
+    let reservation = reserved.map_err(|error| match error {
+        SubscribeError::TokenExpired => access::token_expired(hub, dialect),
+        error => limit_problem::not_seated(&hub.node, error),
+    })?;
     let resumed = reservation.resumed().zip(last_event_id.as_deref());
     let headers = head::stream_headers(hub, request, dialect, resumed);
     Ok((reservation, headers))

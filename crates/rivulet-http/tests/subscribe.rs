@@ -3,7 +3,12 @@
 
 mod hub;
 
-use hub::{HUB, Hub, client::Stream, header, problem, token};
+use hub::{
+    HUB, Hub,
+    client::{Raw, Stream},
+    header, problem, token,
+};
+use serde_json::json;
 
 async fn refused(hub: &Hub, query: &str, status: u16, slug: &str, parameter: Option<&str>) {
     let document = problem(hub.get(query).await, status, slug).await;
@@ -207,5 +212,29 @@ async fn query_unites_its_form_with_the_query_string() {
     problem(query("", form, "match=%FF").await.unwrap(), 400, "encoding-invalid").await;
     let long = format!("match={}", "x".repeat(1024 * 1024));
     problem(query("", form, &long).await.unwrap(), 413, "body-too-long").await;
+    hub.left_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_whose_body_comes_after_its_token_has_expired_is_not_answered_with_a_stream() {
+    let hub = Hub::start().await;
+    let mut claims = token::v1_claims(&[], &["a"]);
+    let exp = token::now() + 2;
+    claims["exp"] = json!(exp);
+    let head = format!(
+        "QUERY {HUB} HTTP/1.1\r\nHost: hub\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 7\r\n\r\n",
+        token::sign("at+jwt", &claims)
+    );
+    let mut late = Raw::open(hub.server.address(), &head).await;
+    // So it was valid when the request came: its body is asked for.
+    late.until("100 Continue").await;
+    hub::eventually("the token has expired", || token::now() >= exp).await;
+    late.send(b"match=a").await;
+    late.until("\r\n\r\n{").await;
+    let text = late.until("}").await;
+    assert!(text.contains(" 401 ") && text.contains("urn:rivulet:problem:token-expired"), "{text}");
+    assert!(text.contains("Bearer error=\"invalid_token\", resource_metadata="), "{text}");
+    assert_eq!(hub.node.stats().opened, 0);
     hub.left_nothing().await;
 }

@@ -70,6 +70,8 @@ pub(crate) const RETRY_MS: RangeInclusive<u32> = 1_000..=10_000;
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(3);
 /// How often a node looks whether it holds more than others.
 pub(crate) const SHED_INTERVAL: Duration = Duration::from_secs(1);
+/// For so many looks in a row the transport must have been there: by then, with a usual lease, it has told of the others anew.
+pub(crate) const SHED_HEARD_MIN: u64 = 10;
 /// A node sheds while it holds so many connections more than the mean, and this share of it more: the mean is some
 /// seconds old, and a difference that nobody notices is not worth a reconnect.
 pub(crate) const SHED_MARGIN_MIN: f64 = 10.0;

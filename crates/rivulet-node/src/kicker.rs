@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Client, CloseReason, Kick, KickReport, KickTarget, Node, TransportError,
@@ -35,11 +35,12 @@ struct Found {
 /// Carries out one kick after another, until the pump ends.
 pub(crate) async fn run(node: Arc<NodeShared>, mut kicks: mpsc::Receiver<Kick>) {
     while let Some(Kick { target, count_max, ended }) = kicks.recv().await {
-        let Some(count) = node.kick_here(target, count_max).await else {
-            // Nobody is told a number: the transport reports this node as one that did not answer.
-            tracing::warn!("a kick was not carried out completely: a worker did not answer in time");
+        if ended.is_closed() {
+            // Who asked has given up, was told that this node did not answer, and has looked anew perhaps.
             continue;
-        };
+        }
+        // Without a number, the transport reports this node as one that did not answer.
+        let Some(count) = node.kick_here(target, count_max, &ended).await else { continue };
         if count > 0 {
             tracing::info!(connections = count, "connections were ended by a kick");
         }
@@ -64,8 +65,14 @@ impl Node {
 }
 
 impl NodeShared {
-    /// Ends connections of this node, and answers how many; `None` if a worker did not answer in time.
-    async fn kick_here(&self, target: KickTarget, count_max: Option<usize>) -> Option<usize> {
+    /// Ends connections of this node, and answers how many; `None` if it ended none because a worker did not answer in
+    /// time, or because nobody waits for the answer any more.
+    async fn kick_here(
+        &self,
+        target: KickTarget,
+        count_max: Option<usize>,
+        asked: &oneshot::Sender<usize>,
+    ) -> Option<usize> {
         if target.is_empty() {
             // It would fit everybody.
             return Some(0);
@@ -73,20 +80,42 @@ impl NodeShared {
         let target = Arc::new(target);
         let mut found = Vec::new();
         for worker in self.workers.living().iter() {
-            self.find(worker, &target, &mut found).await?;
+            if self.find(worker, &target, &mut found).await.is_none() {
+                tracing::warn!(worker, "a kick was not carried out: a worker did not answer in time");
+                return None;
+            }
+        }
+        // So many were too many when it was asked for: meanwhile others may have been ended for the same excess.
+        if count_max.is_some() && asked.is_closed() {
+            return None;
         }
         // Of those who came at the same tick to the same worker, the higher serial came later.
         found.sort_unstable_by_key(|found: &Found| (found.age, std::cmp::Reverse(found.entry.1)));
         found.truncate(count_max.unwrap_or(usize::MAX));
+        self.end_found(found).await
+    }
+
+    /// Ends what was found. A worker that does not answer keeps nobody from ending what others hold, and what was ended
+    /// is told; `None` if that is nothing.
+    async fn end_found(&self, mut found: Vec<Found>) -> Option<usize> {
         found.sort_by_key(|found| found.worker);
-        let mut ended = 0;
+        let (mut ended, mut complete) = (0, true);
         for of_worker in found.chunk_by(|a, b| a.worker == b.worker) {
+            let worker = of_worker[0].worker;
             for some in of_worker.chunks(SCAN_FOUND_MAX) {
                 let entries: Vec<Entry> = some.iter().map(|found| found.entry).collect();
-                ended += self.ask(some[0].worker, move |seats| seats.kick(&entries)).await?;
+                let Some(count) = self.ask(worker, move |seats| seats.kick(&entries)).await else {
+                    tracing::warn!(
+                        worker,
+                        "a kick was not carried out completely: a worker did not answer in time"
+                    );
+                    complete = false;
+                    break;
+                };
+                ended += count;
             }
         }
-        Some(ended)
+        (complete || ended > 0).then_some(ended)
     }
 
     async fn find(&self, worker: u8, target: &Arc<KickTarget>, found: &mut Vec<Found>) -> Option<()> {
@@ -126,5 +155,80 @@ impl Seats {
             }
         }
         ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rivulet_core::{Grants, Matcher};
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::{MemoryTransport, NodeConfig, Reservation, Retention, SubscribeRequest, Worker};
+
+    async fn seated(worker: &Worker) -> Reservation {
+        let matchers = vec![Matcher::exact("a").unwrap()];
+        let request =
+            SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_at: None };
+        worker.reserve(request, None).await.unwrap()
+    }
+
+    fn node() -> Arc<Node> {
+        let (transport, feed) = MemoryTransport::start(Retention::default());
+        Node::start(transport, feed, NodeConfig::default())
+    }
+
+    fn on_topic() -> KickTarget {
+        KickTarget { topic: Some("a".to_owned()), ..KickTarget::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_ended_is_told_although_another_worker_does_not_answer() {
+        LocalSet::new()
+            .run_until(async {
+                let node = node();
+                // Its task belongs to a set that nobody runs.
+                let stuck = LocalSet::new();
+                let first = {
+                    let _entered = stuck.enter();
+                    node.enter()
+                };
+                let second = node.enter();
+                let _kept = [seated(&first).await, seated(&second).await, seated(&second).await];
+                let (asked, _answer) = oneshot::channel();
+                assert_eq!(node.shared.kick_here(on_topic(), None, &asked).await, None);
+                assert_eq!(node.stats().connections, 3, "whom it would fit was not known");
+
+                let target = Arc::new(on_topic());
+                let mut found = Vec::new();
+                node.shared.find(1, &target, &mut found).await.unwrap();
+                let seat = Found { age: 0, worker: 0, entry: (0, 1) };
+                assert!(first.0.seats.borrow_mut().get(0, 1).is_some(), "it is the stuck worker's");
+                found.push(seat);
+                assert_eq!(node.shared.end_found(found).await, Some(2));
+                assert_eq!(node.shared.end_found(vec![seat]).await, None, "nothing was ended at all");
+                assert_eq!(node.stats().connections, 1);
+            })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_that_nobody_waits_for_any_more_ends_nobody() {
+        LocalSet::new()
+            .run_until(async {
+                let node = node();
+                let worker = node.enter();
+                let _kept = [seated(&worker).await, seated(&worker).await];
+                let (asked, answer) = oneshot::channel();
+                drop(answer);
+                assert_eq!(node.shared.kick_here(on_topic(), Some(1), &asked).await, None);
+                assert_eq!(node.stats().connections, 2);
+                assert_eq!(
+                    node.shared.kick_here(on_topic(), None, &asked).await,
+                    Some(2),
+                    "that is what was meant"
+                );
+            })
+            .await;
     }
 }

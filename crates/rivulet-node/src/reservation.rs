@@ -1,6 +1,9 @@
 //! A reservation: a seat that waits for its socket. The subscription is verified before the stream opens.
 
-use std::{rc::Rc, time::Duration};
+use std::{
+    rc::Rc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use rivulet_core::{Cursor, Matcher, Partition};
@@ -28,6 +31,8 @@ pub struct Reservation {
     /// Of the seat, which may be ended before it is opened: by a kick.
     serial: u32,
     id: Uuid,
+    /// Of the subscriber's token.
+    expires_at: Option<SystemTime>,
     opened: bool,
     pub(crate) resumed: Option<Resumed>,
     /// The turn to replay, until the replay has it.
@@ -40,11 +45,12 @@ impl Reservation {
         request: SubscribeRequest,
         holding: Option<Holding>,
     ) -> Result<Self, SubscribeError> {
-        let SubscribeRequest { matchers, grants, last_event_id, expires_in } = request;
+        let SubscribeRequest { matchers, grants, last_event_id, expires_at } = request;
         worker.node.check_room()?;
         if worker.is_closed() {
             return Err(SubscribeError::Closing);
         }
+        let valid_for = validity(expires_at)?;
         let turn = match &last_event_id {
             Some(_) => Some(worker.node.replays.take().ok_or(SubscribeError::ReplaysBusy)?),
             None => None,
@@ -54,7 +60,7 @@ impl Reservation {
         let (key, serial) = {
             let mut seats = worker.seats.borrow_mut();
             let now = worker.now();
-            let (ends_at, ends_as) = end_of_life(now, seats.config.lifetime, expires_in);
+            let (ends_at, ends_as) = end_of_life(now, seats.config.lifetime, valid_for);
             seats.serials_drawn = seats.serials_drawn.wrapping_add(1);
             let serial = seats.serials_drawn;
             let seat = Seat {
@@ -81,11 +87,14 @@ impl Reservation {
             };
             (seats.add(seat, &matchers), serial)
         };
-        let mut reservation = Self { worker, key, serial, id, opened: false, resumed: None, turn };
+        let mut reservation =
+            Self { worker, key, serial, id, expires_at, opened: false, resumed: None, turn };
         reservation.confirm().await?;
         if let Some(last_event_id) = last_event_id {
             reservation.resume(last_event_id, &matchers).await?;
         }
+        // All of this may have taken longer than the token is valid.
+        validity(expires_at)?;
         Ok(reservation)
     }
 
@@ -105,8 +114,9 @@ impl Reservation {
     }
 
     /// Hands the socket over and starts the stream: `head` is written first, whatever it is, then the updates. If the
-    /// connection was ended meanwhile (a kick), the socket is closed.
+    /// connection was ended meanwhile (a kick), or its token has expired, the socket is closed.
     pub fn open(mut self, socket: Box<dyn Socket>, head: Bytes) {
+        let Ok(valid_for) = validity(self.expires_at) else { return };
         let mut seats = self.worker.seats.borrow_mut();
         if self.seat(&mut seats).is_err() {
             return;
@@ -114,6 +124,10 @@ impl Reservation {
         self.opened = true;
         let level = seats.level_cursor(self.key);
         let seat = &mut seats.seats[self.key];
+        // The wall clock, by which tokens expire, may have been set since the seat was made.
+        if let Some(expiry) = expiry(self.worker.now(), valid_for).filter(|expiry| *expiry < seat.ends_at) {
+            (seat.ends_at, seat.ends_as) = (expiry, CloseReason::TokenExpired);
+        }
         if matches!(seat.phase, Phase::Reserved) {
             seat.cursor = level;
             seat.phase = Phase::Live;
@@ -167,17 +181,26 @@ impl Drop for Reservation {
 
 /// When a connection ends at the latest, and why: at 80–100 % of the lifetime, drawn at random so that streams that
 /// began together do not end together, and never after the token.
-fn end_of_life(now: Tick, lifetime: Option<Duration>, expires_in: Option<Duration>) -> (Tick, CloseReason) {
+fn end_of_life(now: Tick, lifetime: Option<Duration>, valid_for: Option<Duration>) -> (Tick, CloseReason) {
     let life_end = lifetime.map_or(Tick::MAX, |lifetime| {
         now.saturating_add(ticks(lifetime.mul_f64(rand::random_range(0.8..=1.0))).max(1))
     });
-    // Rounded down: not a tick later than `exp`.
-    let expiry = expires_in.map_or(Tick::MAX, |left| now.saturating_add(ticks(left).saturating_sub(1)));
-    if expiry <= life_end && expires_in.is_some() {
-        (expiry, CloseReason::TokenExpired)
-    } else {
-        (life_end, CloseReason::Lifetime)
+    match expiry(now, valid_for) {
+        Some(expiry) if expiry <= life_end => (expiry, CloseReason::TokenExpired),
+        _ => (life_end, CloseReason::Lifetime),
     }
+}
+
+/// The last tick at which a token is valid that is so long valid: rounded down, not a tick later than `exp`.
+fn expiry(now: Tick, valid_for: Option<Duration>) -> Option<Tick> {
+    valid_for.map(|left| now.saturating_add(ticks(left).saturating_sub(1)))
+}
+
+/// For how long a token is still valid; `None` if it does not expire. At its very expiry it is no longer.
+fn validity(expires_at: Option<SystemTime>) -> Result<Option<Duration>, SubscribeError> {
+    let Some(at) = expires_at else { return Ok(None) };
+    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
+    if left.is_zero() { Err(SubscribeError::TokenExpired) } else { Ok(Some(left)) }
 }
 
 #[cfg(test)]

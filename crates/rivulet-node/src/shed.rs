@@ -1,14 +1,18 @@
 //! Shedding: a node that holds more connections than others lets some of them go, slowly, so that they spread.
 //!
 //! Streams live long, so a node that was started last has hardly any, and a load balancer cannot change that.
+//!
+//! It compares itself with what the others last said, so it waits while they cannot be heard, and for a while after. Nodes
+//! that are leaving or draining count as nodes as long as they run: while their count falls, the mean is lower
+//! than that of those who stay, and some more may be shed than has to be; the next looks put that right.
 
 use std::sync::Arc;
 
 use tokio::time::MissedTickBehavior;
 
 use crate::{
-    NodePhase, Peers,
-    config::{SHED_INTERVAL, SHED_MARGIN_MIN, SHED_MARGIN_SHARE},
+    FeedStatus, NodePhase, Peers,
+    config::{SHED_HEARD_MIN, SHED_INTERVAL, SHED_MARGIN_MIN, SHED_MARGIN_SHARE},
     node::NodeShared,
     seat::Phase,
     seats::Seats,
@@ -24,10 +28,13 @@ pub(crate) async fn run(node: Arc<NodeShared>, share: f64) {
     let per_interval = share.clamp(0.0, 1.0) * SHED_INTERVAL.as_secs_f64() / 60.0;
     // What was not a whole stream yet.
     let mut owed = 0.0;
+    let mut heard = 0_u64;
     while node.phase.get() == NodePhase::Open {
         clock.tick().await;
+        // Of a transport that is away, the peers are those of the time before.
+        heard = if node.transport.feed_status() == FeedStatus::Live { heard + 1 } else { 0 };
         let excess = excess(node.places.taken(), node.transport.peers());
-        if excess == 0 {
+        if excess == 0 || heard <= SHED_HEARD_MIN {
             owed = 0.0;
             continue;
         }

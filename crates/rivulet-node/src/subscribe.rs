@@ -1,6 +1,6 @@
 //! What a subscriber asks a worker for.
 
-use std::time::Duration;
+use std::time::SystemTime;
 
 use rivulet_core::{Grants, LastEventId, Matcher};
 
@@ -15,8 +15,9 @@ pub struct SubscribeRequest {
     pub grants: Grants,
     /// Where the subscriber wants to continue.
     pub last_event_id: Option<LastEventId>,
-    /// How long the subscriber's token is still valid.
-    pub expires_in: Option<Duration>,
+    /// Until when the subscriber's token is valid. A moment, not what is left of it: until the stream opens, the subscriber
+    /// may have to wait for much.
+    pub expires_at: Option<SystemTime>,
 }
 
 /// What the answer says about the last id that a subscriber sent.
@@ -47,6 +48,9 @@ pub enum SubscribeError {
     /// An operator, or a limit, ended the connection before its stream had begun.
     #[error("the connection was ended before its stream began")]
     Kicked,
+    /// The subscriber's token has expired before the stream had begun.
+    #[error("the token expired before the stream began")]
+    TokenExpired,
     /// The transport could not subscribe or read the log.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -60,7 +64,7 @@ impl SubscribeError {
             Self::NodeFull => Some(Refusal::Full),
             Self::MemoryTight => Some(Refusal::Memory),
             Self::ReplaysBusy => Some(Refusal::Replays),
-            Self::Kicked | Self::Transport(_) => None,
+            Self::Kicked | Self::TokenExpired | Self::Transport(_) => None,
         }
     }
 }

@@ -103,7 +103,7 @@ mod tests {
                 matchers,
                 grants: Default::default(),
                 last_event_id: None,
-                expires_in: None,
+                expires_at: None,
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,7 +1,8 @@
 //! The one timer structure of a worker: a hashed wheel of seats, whose hand moves four times a second.
 //!
-//! A seat stands in the wheel exactly once. When the hand reaches it, the worker looks what is due (end of life, stalled
-//! write, heartbeat) and puts it back at the next time that matters. So writing to a seat never touches the wheel.
+//! An open seat stands in the wheel at least once. When the hand reaches it, the worker looks what is due (end of life,
+//! stalled write, heartbeat) and puts it back at the next time that matters. So writing to a seat never touches the wheel.
+//! A seat that is let go is put in a second time, at its end: it is looked at twice for that while, which does no harm.
 
 use std::time::Duration;
 

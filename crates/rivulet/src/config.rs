@@ -111,7 +111,12 @@ impl Config {
         let mut reader = Reader { layers, mistakes: layers.mistakes.clone() };
         // `None` only beside a mistake: every setting that must be there has a default.
         match Self::from_settings(&mut reader) {
-            Some(config) if reader.mistakes.is_empty() => Ok(config),
+            Some(mut config) if reader.mistakes.is_empty() => {
+                if config.redis.is_some() {
+                    config.warnings.extend(config.limits.warnings());
+                }
+                Ok(config)
+            }
             _ => Err(reader.mistakes),
         }
     }

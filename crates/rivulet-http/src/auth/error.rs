@@ -164,6 +164,11 @@ impl AuthError {
         Refusal::new(Check::TokenMissing, detail).by(dialect)
     }
 
+    /// For a token that was valid when its request came, and expired before the stream could begin.
+    pub fn token_expired(dialect: Dialect) -> Self {
+        Refusal::new(Check::Expired, "the token expired (\"exp\") before the stream began").by(dialect)
+    }
+
     /// For a valid token of `dialect` that does not grant what was asked; `detail` says what that was.
     pub fn insufficient_scope(dialect: Dialect, detail: impl Into<Cow<'static, str>>) -> Self {
         Refusal::new(Check::InsufficientScope, detail).by(dialect)

@@ -1,9 +1,6 @@
 //! What a token that passed every check says.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use rivulet_core::{Grants, Matcher, Topic};
 use rivulet_node::Overrides;
@@ -41,11 +38,6 @@ pub struct Payload {
 }
 
 impl Verified {
-    /// How long the token is still good for, from `now` on; `None` if it does not expire.
-    pub fn expires_in(&self, now: SystemTime) -> Option<Duration> {
-        self.expires_at.map(|at| at.duration_since(now).unwrap_or(Duration::ZERO))
-    }
-
     /// A name for the bearer as a publisher, the same on all nodes: its subject, or where the token has none, what it may
     /// publish to. It stands in names of keys, so it is a digest.
     pub(crate) fn publisher(&self) -> String {

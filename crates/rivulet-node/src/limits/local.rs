@@ -10,8 +10,33 @@ use super::{Limit, Pace, Permit, Quota, Rate, Refused, Scope, Wanted, permit::Ke
 
 /// When somebody who found a quota full may come back: somebody has to leave first, and nobody knows when.
 const QUOTA_RETRY: Duration = Duration::from_secs(15);
-/// Beyond so many scopes of rates those that are over are forgotten before a new one is kept.
+/// Beyond so many scopes of rates those that are over are forgotten.
 const ARRIVALS_SWEEP_LEN: usize = 1024;
+/// So many scopes of rates are kept, with some 10 MB: whoever thinks up topics must not fill the memory.
+const ARRIVALS_LEN_MAX: usize = 65_536;
+/// When all of them are taken, those nearest to their end are forgotten until so many are left.
+const ARRIVALS_LEN_KEPT: usize = ARRIVALS_LEN_MAX / 4 * 3;
+/// All scopes are looked through no more often, since everybody waits meanwhile.
+const ARRIVALS_SWEEP_MICROS: u64 = 1_000_000;
+/// Longer scopes of rates are kept as a digest.
+const SCOPE_LEN_MAX: usize = 128;
+
+/// A scope of a rate as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum RateScope {
+    Whole(Scope),
+    Digest([u8; 20]),
+}
+
+impl RateScope {
+    fn of(scope: &Scope) -> Self {
+        if scope.as_str().len() <= SCOPE_LEN_MAX {
+            Self::Whole(scope.clone())
+        } else {
+            Self::Digest(sha1_smol::Sha1::from(scope.as_str()).digest().bytes())
+        }
+    }
+}
 
 /// What part of each limit one process may give out: that of one among so many nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +89,10 @@ struct State {
     connections: usize,
     held: HashMap<(Limit, Scope), Count>,
     /// By scope of a rate, the time in microseconds until which it is used up ("theoretical arrival time").
-    arrivals: HashMap<(Limit, Scope), u64>,
+    arrivals: HashMap<(Limit, RateScope), u64>,
     sweep_len: usize,
+    /// When the next sweep may be, in microseconds.
+    sweep_from: u64,
 }
 
 impl LocalLimits {
@@ -161,7 +188,7 @@ impl State {
         let mut passed = Vec::with_capacity(rates.len());
         for rate in rates {
             let pace = share.of_pace(rate.pace);
-            let key = (rate.limit, rate.scope.clone());
+            let key = (rate.limit, RateScope::of(&rate.scope));
             let arrival = self.arrivals.get(&key).copied().unwrap_or(0).max(now);
             let next = arrival.saturating_add(pace.interval_micros());
             let ahead = next - now;
@@ -171,13 +198,37 @@ impl State {
             }
             passed.push((key, next));
         }
-        self.arrivals.extend(passed);
-        if self.arrivals.len() > self.sweep_len.max(ARRIVALS_SWEEP_LEN) {
-            self.arrivals.retain(|_, arrival| *arrival > now);
-            self.arrivals.shrink_to(ARRIVALS_SWEEP_LEN);
-            self.sweep_len = self.arrivals.len() * 2;
+        for (key, next) in passed {
+            // While there is no room, who is new is let through uncounted, for a second at most: a crowd of thought-up
+            // scopes must not shut others out.
+            if self.arrivals.len() < ARRIVALS_LEN_MAX || self.arrivals.contains_key(&key) {
+                self.arrivals.insert(key, next);
+            }
+        }
+        let is_due = self.arrivals.len() > self.sweep_len.max(ARRIVALS_SWEEP_LEN);
+        if is_due && now >= self.sweep_from {
+            self.sweep(now);
         }
         Ok(())
+    }
+
+    /// Forgets the scopes of rates that are over, and if too many are left, those nearest to that.
+    fn sweep(&mut self, now: u64) {
+        self.arrivals.retain(|_, arrival| *arrival > now);
+        let mut excess = self.arrivals.len().saturating_sub(ARRIVALS_LEN_KEPT);
+        if excess > 0 {
+            let mut ends: Vec<u64> = self.arrivals.values().copied().collect();
+            let (_, last, _) = ends.select_nth_unstable(excess - 1);
+            let last = *last;
+            self.arrivals.retain(|_, arrival| {
+                let goes = excess > 0 && *arrival <= last;
+                excess -= usize::from(goes);
+                !goes
+            });
+        }
+        self.arrivals.shrink_to(ARRIVALS_SWEEP_LEN);
+        self.sweep_len = (self.arrivals.len() * 2).min(ARRIVALS_LEN_MAX - 1);
+        self.sweep_from = now.saturating_add(ARRIVALS_SWEEP_MICROS);
     }
 }
 
@@ -202,5 +253,49 @@ impl Refused {
             pace: Some(rate.pace),
             retry_after,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::WhenAway;
+
+    fn rate(scope: &str, period: Duration) -> Rate {
+        let pace = Pace::new(1, period, None).unwrap();
+        Rate { limit: Limit::PublishesPerTopic, scope: Scope::new(scope), pace, when_away: WhenAway::Open }
+    }
+
+    #[test]
+    fn the_scopes_of_rates_that_are_kept_are_bounded_and_the_longest_used_up_stay() {
+        let limits = LocalLimits::default();
+        let pass = |scope: &str, secs: u64, now: u64| {
+            limits.pass(&[rate(scope, Duration::from_secs(secs))], Share::WHOLE, now)
+        };
+        pass("long", 3600, 0).unwrap();
+        for nth in 0..2 * ARRIVALS_LEN_MAX {
+            pass(&format!("of the first second {nth}"), 60, 0).unwrap();
+        }
+        assert_eq!(limits.0.lock().arrivals.len(), ARRIVALS_LEN_MAX);
+        pass("new", 60, 0).unwrap();
+        pass("new", 60, 0).expect("there is no room to count it");
+
+        pass("of the next second", 60, ARRIVALS_SWEEP_MICROS).unwrap();
+        assert_eq!(limits.0.lock().arrivals.len(), ARRIVALS_LEN_KEPT);
+        pass("new", 60, ARRIVALS_SWEEP_MICROS).unwrap();
+        pass("new", 60, ARRIVALS_SWEEP_MICROS).expect_err("now it is counted");
+        pass("long", 3600, ARRIVALS_SWEEP_MICROS).expect_err("those nearest to their end were forgotten");
+    }
+
+    #[test]
+    fn long_scopes_are_told_apart_without_being_kept() {
+        let limits = LocalLimits::default();
+        let long = "x".repeat(4096);
+        let pass = |scope: &str| limits.pass(&[rate(scope, Duration::from_secs(60))], Share::WHOLE, 0);
+        pass(&format!("{long}a")).unwrap();
+        pass(&format!("{long}b")).unwrap();
+        let refused = pass(&format!("{long}a")).unwrap_err();
+        assert_eq!(refused.scope.as_str(), format!("{long}a"), "who is refused is told in full");
+        assert!(limits.0.lock().arrivals.keys().all(|(_, scope)| matches!(scope, RateScope::Digest(_))));
     }
 }

@@ -30,7 +30,7 @@ pub enum PaceError {
     #[error("the period must be s, m, h, d or whole numbers with these units, like 1m30s, from 1s to 1d")]
     Period,
     /// The burst is not a number, or not within its bounds.
-    #[error("the burst must be a whole number from 1 to 1000000")]
+    #[error("the burst must be a whole number from 1 to 1000000, and at most what the pace allows within 1d")]
     Burst,
 }
 
@@ -48,7 +48,11 @@ impl Pace {
         if !(PACE_PERIOD_MIN..=PACE_PERIOD_MAX).contains(&period) {
             return Err(PaceError::Period);
         }
-        if !(1..=PACE_COUNT_MAX).contains(&burst) {
+        // What is used up is a time in Redis, a double: within a day all its microseconds are exact, and its key ends.
+        let full_after = u128::from(burst) * period.as_micros();
+        if !(1..=PACE_COUNT_MAX).contains(&burst)
+            || full_after > u128::from(count) * PACE_PERIOD_MAX.as_micros()
+        {
             return Err(PaceError::Burst);
         }
         Ok(Self { count, period, burst })
@@ -142,6 +146,8 @@ mod tests {
         check("100/s,burst=1", Ok((100, 1_000, 1)));
         check("1000000/1d,burst=1000000", Ok((1_000_000, 86_400_000, 1_000_000)));
         check("7/1500ms", Ok((7, 1_500, 7)));
+        check("1/h,burst=24", Ok((1, 3_600_000, 24)));
+        check("1/d", Ok((1, 86_400_000, 1)));
         for form in ["", "100", "s", "100/s,200", "100/s, burst=2", "100/s,burst 2"] {
             check(form, Err(PaceError::Form));
         }
@@ -170,8 +176,16 @@ mod tests {
         ] {
             check(period, Err(PaceError::Period));
         }
-        for burst in ["1/s,burst=", "1/s,burst=0", "1/s,burst=1000001", "1/s,burst=-1", "1/s,burst=2,burst=3"]
-        {
+        for burst in [
+            "1/h,burst=25",
+            "1/d,burst=2",
+            "1/s,burst=86401",
+            "1/s,burst=",
+            "1/s,burst=0",
+            "1/s,burst=1000001",
+            "1/s,burst=-1",
+            "1/s,burst=2,burst=3",
+        ] {
             check(burst, Err(PaceError::Burst));
         }
     }
@@ -185,8 +199,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(count in 1..=PACE_COUNT_MAX, millis in 1_000_u64..=86_400_000, burst in 1..=PACE_COUNT_MAX) {
+        fn what_is_written_is_read_again(count in 1..=PACE_COUNT_MAX, millis in 1_000_u64..=86_400_000, permille in 0_u64..1000) {
+            let burst_max = (u64::from(count) * 86_400_000 / millis).min(PACE_COUNT_MAX.into());
+            let burst = u32::try_from(1 + burst_max * permille / 1000).unwrap().min(PACE_COUNT_MAX);
             let pace = Pace::new(count, Duration::from_millis(millis), Some(burst)).unwrap();
+            prop_assert!(pace.burst_micros() <= 86_400_000_000);
             prop_assert_eq!(pace.to_string().parse::<Pace>(), Ok(pace));
         }
 

@@ -32,7 +32,7 @@ async fn subscribe(node: &Node, worker: &Worker, topics: &[&str], last: &str) ->
         matchers: topics.iter().map(|topic| Matcher::exact(topic).unwrap()).collect(),
         grants: Default::default(),
         last_event_id: Some(LastEventId::parse(last, node.partitions())),
-        expires_in: None,
+        expires_at: None,
     };
     let (ours, theirs) = tokio::io::duplex(4096);
     worker.reserve(request, None).await.unwrap().open(Box::new(theirs), Bytes::new());

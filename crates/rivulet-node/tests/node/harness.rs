@@ -140,7 +140,7 @@ pub(crate) fn exact(topics: &[&str]) -> SubscribeRequest {
 }
 
 pub(crate) fn request(matchers: Vec<Matcher>) -> SubscribeRequest {
-    SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_in: None }
+    SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_at: None }
 }
 
 /// What a client received: a type, an id and data. An id alone is a cursor heartbeat.

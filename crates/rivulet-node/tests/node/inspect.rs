@@ -1,6 +1,9 @@
 //! What an operator sees of a node.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     harness::{Hub, exact, local, request},
@@ -34,7 +37,7 @@ async fn a_connection_shows_who_it_is_where_it_stands_and_when_it_ends() {
         let hub = Hub::start(NodeConfig { lifetime: None, ..NodeConfig::default() });
         let topics: Vec<String> = (0..12).map(|n| format!("topic/{n}")).collect();
         let mut wish = exact(&topics.iter().map(String::as_str).collect::<Vec<_>>());
-        wish.expires_in = Some(Duration::from_secs(3600));
+        wish.expires_at = Some(SystemTime::now() + Duration::from_secs(3600));
         let reserved = hub.reserve_as(&hub.worker, wish, "sub:ann", "192.0.2.7").await.unwrap();
         let subscriber = reserved.subscriber_id();
         let mut client = hub.open(reserved, 1000);

@@ -135,6 +135,26 @@ async fn a_kick_with_a_number_ends_the_youngest_of_all_workers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kick_whose_asker_has_given_up_is_not_begun() {
+    local(async {
+        let (tap, feed) = Tap::start(1, 100);
+        let hub = Hub::on(tap.clone(), feed, NodeConfig::default());
+        let _stays = hub.subscribe(exact(&["a"]), 4096).await;
+        let _goes = hub.subscribe(exact(&["b"]), 4096).await;
+        let topic = |topic: &str| KickTarget { topic: Some(topic.to_owned()), ..KickTarget::default() };
+        for count_max in [None, Some(1)] {
+            let (ended, answer) = oneshot::channel();
+            drop(answer);
+            tap.say(FeedEvent::Kick(Box::new(Kick { target: topic("a"), count_max, ended })));
+        }
+        // Kicks are carried out one after another: when this one is done, those before it are over.
+        assert_eq!(kick(&tap, topic("b"), None).await, 1);
+        assert_eq!(hub.node.stats().connections, 1);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reservation_that_is_kicked_fails_cleanly() {
     local(async {
         let (tap, feed) = Tap::start(1, 100);

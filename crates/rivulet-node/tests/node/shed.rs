@@ -6,7 +6,8 @@ use crate::{
     harness::{Client, Hub, exact, local},
     tap::Tap,
 };
-use rivulet_node::{CloseReason, NodeConfig, Peers};
+use rivulet_core::Partition;
+use rivulet_node::{CloseReason, FeedStatus, NodeConfig, Peers, StalePartition};
 use tokio::time::sleep;
 
 async fn crowded(shed: Option<f64>, peers: Peers) -> (Hub, Arc<Tap>, Vec<Client>) {
@@ -26,7 +27,8 @@ async fn a_node_above_the_mean_sheds_down_to_its_margin() {
     local(async {
         let (hub, tap, clients) = crowded(Some(0.25), Peers { nodes: 2, connections: 60 }).await;
         let drained = || hub.node.stats().closed[CloseReason::Drained as usize];
-        sleep(Duration::from_secs(30)).await;
+        // It listens to the others for a while first.
+        sleep(Duration::from_secs(40)).await;
         let half = drained();
         assert!((5..=8).contains(&half), "a quarter of sixty per minute: {half}");
         sleep(Duration::from_secs(30)).await;
@@ -62,4 +64,25 @@ async fn a_node_that_is_alone_or_near_the_mean_or_not_told_to_sheds_nothing() {
         })
         .await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_shed_while_the_others_cannot_be_heard_nor_right_after() {
+    local(async {
+        let (hub, tap, clients) = crowded(Some(1.0), Peers { nodes: 2, connections: 60 }).await;
+        let stale = StalePartition {
+            partition: Partition::default(),
+            since: Duration::from_secs(9),
+            reason: "no answer".to_owned(),
+        };
+        *tap.status.lock() = FeedStatus::Stale(vec![stale]);
+        sleep(Duration::from_secs(300)).await;
+        *tap.status.lock() = FeedStatus::Live;
+        sleep(Duration::from_secs(9)).await;
+        assert_eq!(hub.node.stats().connections, 60);
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(hub.node.stats().connections, 40, "down to ten more than the mean of thirty");
+        drop(clients);
+    })
+    .await;
 }

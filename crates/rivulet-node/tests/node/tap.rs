@@ -32,6 +32,8 @@ pub(crate) struct Tap {
     pub(crate) broken: AtomicBool,
     /// What is said of the nodes, if it is not the truth.
     pub(crate) peers: Mutex<Option<Peers>>,
+    /// What is said of the feed.
+    pub(crate) status: Mutex<FeedStatus>,
 }
 
 impl Tap {
@@ -49,6 +51,7 @@ impl Tap {
             gate: tokio::sync::RwLock::default(),
             broken: AtomicBool::new(false),
             peers: Mutex::new(None),
+            status: Mutex::new(FeedStatus::Live),
         };
         tokio::spawn(async move {
             while let Some(event) = from.recv().await {
@@ -161,7 +164,7 @@ impl Transport for Tap {
     }
 
     fn feed_status(&self) -> FeedStatus {
-        FeedStatus::Live
+        self.status.lock().clone()
     }
 
     fn name(&self) -> &'static str {

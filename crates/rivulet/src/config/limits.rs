@@ -18,6 +18,30 @@ pub(crate) struct Limits {
     pub(crate) bodies_in_flight: usize,
 }
 
+/// Below it, a share that is rounded up says little: with ten nodes, one each is the whole quota once more.
+const SHARED_QUOTA_MIN: u32 = 10;
+
+impl Limits {
+    /// What an operator should know of quotas that go on in shares while Redis is away.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let hub = &self.hub;
+        let quotas = [
+            (Limit::ConnectionsTotal, hub.connections_total),
+            (Limit::ConnectionsPerSubject, hub.connections_per_subject),
+            (Limit::ConnectionsPerIp, hub.connections_per_ip),
+            (Limit::ConnectionsPerTopic, hub.connections_per_topic),
+        ];
+        quotas.into_iter().filter_map(|(limit, max)| {
+            let max = max.filter(|max| *max < SHARED_QUOTA_MIN && !hub.closed_when_away.contains(&limit))?;
+            let name = flag_name(limit);
+            Some(format!(
+                "--limit-{name} is {max}: while Redis is away, each node gives out its share of that, rounded up, at least \
+                 one, beside what the others hold, so there may be more; --limit-closed {name} lets nobody through then"
+            ))
+        })
+    }
+}
+
 impl Reader<'_> {
     /// `largest_body`: what one publisher alone may send.
     pub(super) fn limits(&mut self, largest_body: Option<usize>) -> Option<Limits> {

@@ -200,3 +200,18 @@ fn a_mercure_deployment_starts_as_it_is() {
     let mistakes = mistakes(&[], &[&keys[..2], &v1[..1]].concat());
     assert!(mistakes.len() == 1 && mistakes[0].contains("--resource"), "{mistakes:?}");
 }
+
+#[test]
+fn a_small_quota_that_goes_on_in_shares_is_warned_of() {
+    let warnings = |given: &[&str]| {
+        let given = [&["--dev"][..], given].concat();
+        read(&given, &[]).unwrap().warnings
+    };
+    let redis = "--redis-url=redis://127.0.0.1:6379";
+    let found = warnings(&[redis, "--limit-connections-per-subject=9", "--limit-connections-per-ip=10"]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("--limit-connections-per-subject is 9: while Redis is away"), "{found:?}");
+    let closed = ["--limit-connections-per-subject=9", "--limit-closed=connections-per-subject"];
+    assert_eq!(warnings(&[&[redis][..], &closed].concat()), Vec::<String>::new());
+    assert_eq!(warnings(&["--limit-connections-per-subject=9"]), Vec::<String>::new(), "alone it is exact");
+}

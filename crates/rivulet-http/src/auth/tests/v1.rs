@@ -29,7 +29,7 @@ fn a_token_grants_what_its_details_say() {
     let verified = accepted(&v1_claims());
     assert_eq!(verified.dialect, Dialect::V1);
     assert_eq!(verified.subject.as_deref(), Some("user:1"));
-    assert_eq!(verified.expires_in(now()), Some(Duration::from_secs(60)));
+    assert_eq!(verified.expires_at, Some(now() + Duration::from_secs(60)));
     let grants = &verified.grants;
     assert!(grants.may_publish(&[topic("x"), topic("y")]));
     assert!(grants.may_receive(&[topic("https://example.com/a")]));
