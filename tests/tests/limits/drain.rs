@@ -38,8 +38,8 @@ async fn a_drain_is_announced_and_ends_streams_as_an_even_slope() {
         streams.push(hub.subscribe(&format!("topic=t{}&topic=all", number % 7)).await);
     }
     let readers: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(ending(stream))).collect();
-    hub.signal("TERM");
     let asked = Instant::now();
+    hub.signal("TERM");
     eventually("it is not ready any more", PATIENCE, || async {
         let (status, body) = ready(&hub);
         if status == 503 && body.contains("stopping") { Ok(()) } else { Err(body) }
