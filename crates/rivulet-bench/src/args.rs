@@ -29,6 +29,14 @@ pub(crate) enum Command {
     Resume(ResumeArgs),
     /// Many topics on one node: how soon they are subscribed, and what Redis has to do for them while nothing happens
     Subscribe(SubscribeArgs),
+    /// Connections end in every manner while updates flow: is everything that they held given back?
+    Churn(ChurnArgs),
+    /// Readers stop on the topic of healthy ones: do those notice, what do they cost, and are they ended in time?
+    Stuck(StuckArgs),
+    /// Hostile clients, one kind after the other: what does the hub spend on them, and do healthy ones notice?
+    Hostile(HostileArgs),
+    /// Many nodes, one subject with a limit: is it never exceeded, can it be reached, and do killed nodes give back?
+    Quota(QuotaArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
@@ -163,6 +171,112 @@ pub(crate) struct SubscribeArgs {
     pub(crate) watch_s: u32,
     /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct ChurnArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Connections
+    #[arg(long, default_value_t = 200_000, value_parser = value_parser!(u32).range(100..=10_000_000))]
+    pub(crate) connections: u32,
+    /// Waves in which they come; the heap is looked at after each
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(2..=10))]
+    pub(crate) waves: u32,
+    /// Connections at a time
+    #[arg(long, default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=15_000))]
+    pub(crate) at_once: u32,
+    /// Clients beside them that vanish: in a network namespace whose link goes down, which needs root
+    #[arg(long, default_value_t = 48, value_parser = value_parser!(u32).range(0..=500))]
+    pub(crate) vanish: u32,
+    /// Over TLS, if the hub can
+    #[arg(long)]
+    pub(crate) tls: bool,
+    /// Writes a heap profile of the hub to this file in the middle of it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) heap_profile: Option<PathBuf>,
+    /// Longest time for all of it, in seconds
+    #[arg(long, default_value_t = 1_200, value_parser = value_parser!(u32).range(10..=86_400))]
+    pub(crate) time_s_max: u32,
+    /// Times it is done, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct StuckArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Subscribers that read
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=8_000))]
+    pub(crate) healthy: u32,
+    /// Subscribers of the same topic that never do
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=8_000))]
+    pub(crate) stuck: u32,
+    /// Updates of the topic per second
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) updates_per_s: u32,
+    /// How long each of the four parts is measured, in seconds
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// The hub's write deadline, in seconds
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) write_deadline_s: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct HostileArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Subscribers that do nothing wrong
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=8_000))]
+    pub(crate) healthy: u32,
+    /// Updates per second that they get
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) updates_per_s: u32,
+    /// Connections of a hostile client that holds many
+    #[arg(long, default_value_t = 50, value_parser = value_parser!(u32).range(1..=2_000))]
+    pub(crate) connections: u32,
+    /// How often it is measured without and with each kind, in turn
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) pairs: u32,
+    /// How long each time, in seconds
+    #[arg(long, default_value_t = 6, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct QuotaArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Nodes on one Redis
+    #[arg(long, default_value_t = 8, value_parser = value_parser!(u32).range(2..=32))]
+    pub(crate) nodes: u32,
+    /// Clients of each node, all of one subject
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=512))]
+    pub(crate) clients_per_node: u32,
+    /// Streams that the subject may have
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=2_000))]
+    pub(crate) limit: u32,
+    /// The lease time of nodes, in seconds; a hub takes 5 at least
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(5..=60))]
+    pub(crate) lease_s: u32,
+    /// How long the clients hammer, in seconds
+    #[arg(long, default_value_t = 15, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Times it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }
 

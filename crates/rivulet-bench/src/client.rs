@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use mio::{Events, Poll, Token};
 
 use crate::{
+    approach::Approach,
     event_scanner::EventScanner,
     payload::Stamp,
     publisher::Publisher,
@@ -35,6 +36,7 @@ const PUBLISHERS_FROM: usize = 1 << 24;
 /// All connections of a run.
 pub(crate) struct Client {
     hub: SocketAddr,
+    approach: Approach,
     run: u8,
     token: String,
     poll: Poll,
@@ -98,6 +100,11 @@ impl Receiver {
 impl Client {
     /// A client of the hub at this address. `run` chooses its source addresses.
     pub(crate) fn new(hub: SocketAddr, run: u8) -> anyhow::Result<Self> {
+        Self::approaching(hub, Approach::default(), run)
+    }
+
+    /// The same for a hub that must be approached so.
+    pub(crate) fn approaching(hub: SocketAddr, approach: Approach, run: u8) -> anyhow::Result<Self> {
         let receiver = Receiver {
             buffer: vec![0; READ_LEN],
             scanner: EventScanner::new(),
@@ -108,6 +115,7 @@ impl Client {
         };
         Ok(Self {
             hub,
+            approach,
             run,
             token: bench_token()?,
             poll: Poll::new().context("creating an epoll instance")?,
@@ -143,13 +151,9 @@ impl Client {
             while self.subscribers.len() < count && self.subscribers.len() - self.opened < OPENING_MAX {
                 let index = self.subscribers.len();
                 let source = subscriber::source_address(self.run, index);
-                let subscriber = Subscriber::connect(
-                    self.hub,
-                    source,
-                    request(index),
-                    self.poll.registry(),
-                    Token(index),
-                )?;
+                let place = (self.poll.registry(), Token(index));
+                let subscriber =
+                    Subscriber::connect(self.hub, source, &self.approach, request(index), place)?;
                 self.subscribers.push(subscriber);
             }
             self.turn(TURN_MAX)?;
@@ -174,7 +178,8 @@ impl Client {
         self.publishers.clear();
         for index in 0..count as usize {
             let id = Token(PUBLISHERS_FROM + index);
-            self.publishers.push(Publisher::connect(self.hub, &self.token, self.poll.registry(), id)?);
+            let registry = self.poll.registry();
+            self.publishers.push(Publisher::connect(self.hub, &self.approach, &self.token, registry, id)?);
         }
         Ok(())
     }

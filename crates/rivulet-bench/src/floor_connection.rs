@@ -6,7 +6,7 @@ use anyhow::bail;
 use bytes::Bytes;
 use mio::net::TcpStream;
 
-use crate::subscriber::write_some;
+use crate::wire::write_some;
 
 /// Most bytes that wait for a full socket; a connection that needs more is ended.
 const PENDING_LEN_MAX: usize = 16 * 1024 * 1024;

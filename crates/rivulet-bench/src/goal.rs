@@ -1,4 +1,4 @@
-//! What a figure is held against: a number that it should not exceed.
+//! What a figure is held against: a number that it should not exceed, or one that it should reach.
 
 use serde::Serialize;
 
@@ -7,9 +7,17 @@ use crate::report::Comparison;
 /// A bound for the median of one figure of Rivulet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal {
-    pub(crate) phase: &'static str,
-    pub(crate) metric: &'static str,
-    pub(crate) at_most: f64,
+    phase: &'static str,
+    metric: &'static str,
+    bound: Bound,
+}
+
+/// On which side of a number a figure should lie; the number itself is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 /// Whether a goal was met. A measurement says so and does not fail: the machine may be to blame.
@@ -17,22 +25,32 @@ pub(crate) struct Goal {
 pub(crate) struct Verdict {
     pub(crate) phase: &'static str,
     pub(crate) metric: &'static str,
-    pub(crate) at_most: f64,
+    #[serde(flatten)]
+    pub(crate) bound: Bound,
     pub(crate) median: f64,
     pub(crate) is_met: bool,
 }
 
 impl Goal {
     pub(crate) fn new(phase: &'static str, metric: &'static str, at_most: f64) -> Self {
-        Self { phase, metric, at_most }
+        Self { phase, metric, bound: Bound::AtMost(at_most) }
+    }
+
+    /// A goal that is met from this number on.
+    pub(crate) fn at_least(phase: &'static str, metric: &'static str, at_least: f64) -> Self {
+        Self { phase, metric, bound: Bound::AtLeast(at_least) }
     }
 
     /// `None` if the figure was not measured.
     pub(crate) fn judge(self, summary: &[Comparison]) -> Option<Verdict> {
-        let Self { phase, metric, at_most } = self;
+        let Self { phase, metric, bound } = self;
         let found = summary.iter().find(|entry| entry.phase == phase && entry.metric == metric)?;
         let median = found.servers.get(&crate::args::ServerKind::Rivulet)?.median;
-        Some(Verdict { phase, metric, at_most, median, is_met: median <= at_most })
+        let is_met = match bound {
+            Bound::AtMost(most) => median <= most,
+            Bound::AtLeast(least) => median >= least,
+        };
+        Some(Verdict { phase, metric, bound, median, is_met })
     }
 }
 
@@ -48,9 +66,14 @@ mod tests {
         let spread = Spread { median: 2.0, min: 1.0, max: 9.0 };
         let servers = BTreeMap::from([(ServerKind::Rivulet, spread)]);
         let summary = [Comparison { phase: "p", metric: "m", servers, rivulet_by_floor: None }];
-        for (at_most, expected) in [(2.0, true), (1.9, false)] {
-            let verdict = Goal::new("p", "m", at_most).judge(&summary).expect("it was measured");
-            assert_eq!(verdict.is_met, expected, "{at_most}");
+        for (goal, expected) in [
+            (Goal::new("p", "m", 2.0), true),
+            (Goal::new("p", "m", 1.9), false),
+            (Goal::at_least("p", "m", 2.0), true),
+            (Goal::at_least("p", "m", 2.1), false),
+        ] {
+            let verdict = goal.judge(&summary).expect("it was measured");
+            assert_eq!(verdict.is_met, expected, "{goal:?}");
         }
         assert_eq!(Goal::new("p", "other", 1.0).judge(&summary), None);
     }

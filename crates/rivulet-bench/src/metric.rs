@@ -16,6 +16,16 @@ pub(crate) struct Metric {
 pub(crate) struct Phase {
     pub(crate) phase: &'static str,
     pub(crate) metrics: Vec<Metric>,
+    /// What has to be said beside figures: what could not be measured here and why, and what went wrong first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
+}
+
+impl Phase {
+    /// A phase about which nothing else has to be said.
+    pub(crate) fn new(phase: &'static str, metrics: Vec<Metric>) -> Self {
+        Self { phase, metrics, notes: Vec::new() }
+    }
 }
 
 /// Makes a figure.

@@ -17,10 +17,15 @@ static LOOKS: AtomicU32 = AtomicU32::new(0);
 
 /// A loopback address that nobody listens on. Each process begins elsewhere, so that two benches do not meet.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    free_address_of(Ipv4Addr::LOCALHOST)
+}
+
+/// The same with another address of this machine.
+pub(crate) fn free_address_of(ip: Ipv4Addr) -> anyhow::Result<SocketAddr> {
     for _ in 0..COUNT {
         let nth = LOOKS.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id().wrapping_mul(61));
         let port = u16::try_from(FIRST + nth % COUNT)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((ip, port));
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
         }

@@ -65,6 +65,16 @@ impl Process {
         parse_kib(&text, "VmHWM:").with_context(|| format!("{path} has no line \"VmHWM:\""))
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> anyhow::Result<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("reading {path} of {}", self.name))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Threads:"));
+        line.and_then(|count| count.trim().parse().ok())
+            .with_context(|| format!("{path} has no line \"Threads:\""))
+    }
+
     /// Lets the peak begin anew at what is resident now.
     pub(crate) fn forget_peak(&self) -> anyhow::Result<()> {
         let path = format!("/proc/{}/clear_refs", self.child.id());

@@ -81,6 +81,18 @@ impl Report {
             writeln!(out, "{}: rivulet with one worker, transport {transport}", self.scenario)?;
         }
         write!(out, "{}{}", table::render(&self.summary), table::render_goals(&self.goals))?;
+        self.print_notes(out)
+    }
+
+    fn print_notes(&self, out: &mut impl Write) -> anyhow::Result<()> {
+        let phases = self.runs.iter().flat_map(|run| run.phases.iter().map(move |phase| (run.round, phase)));
+        let notes = phases
+            .flat_map(|(round, phase)| phase.notes.iter().map(move |note| (round, phase.phase, note)))
+            .enumerate();
+        for (index, (round, phase, note)) in notes {
+            let heading = if index == 0 { "\nnotes\n" } else { "" };
+            writeln!(out, "{heading}  {phase}, round {round}: {note}")?;
+        }
         Ok(())
     }
 
@@ -125,7 +137,7 @@ mod tests {
     use crate::metric::{Phase, metric};
 
     fn run(server: ServerKind, round: u32, value: f64) -> Run {
-        Run { server, round, phases: vec![Phase { phase: "p", metrics: vec![metric("m", value)] }] }
+        Run { server, round, phases: vec![Phase::new("p", vec![metric("m", value)])] }
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Backfill<'_> {
             metric("duplicates", count(copies)),
             metric("closed_streams", count(self.client.tally().closed)),
         ]);
-        Ok(Phase { phase, metrics })
+        Ok(Phase::new(phase, metrics))
     }
 
     /// The feed has to be live before it is broken.

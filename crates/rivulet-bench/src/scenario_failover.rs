@@ -40,7 +40,7 @@ pub(crate) fn run(args: &FailoverArgs) -> anyhow::Result<()> {
     Plan::of_rivulet("failover", &args.program, settings, (1, args.rounds), Vec::new()).run(
         &|launcher, kind, round| {
             let metrics = measure(args, launcher, source_of(kind, round), round)?;
-            Ok(vec![Phase { phase: "the master is killed", metrics }])
+            Ok(vec![Phase::new("the master is killed", metrics)])
         },
     )
 }

@@ -59,7 +59,7 @@ impl Idle<'_> {
         let mut server = launcher.launch(self.kind)?;
         let metrics = self.measure_server(&server);
         server.check_alive()?;
-        Ok(Phase { phase: self.topics.phase(), metrics: metrics? })
+        Ok(Phase::new(self.topics.phase(), metrics?))
     }
 
     fn measure_server(&self, server: &Server) -> anyhow::Result<Vec<Metric>> {

@@ -67,7 +67,7 @@ fn phase(
     // A server that died is the better explanation of a load that failed.
     server.check_alive()?;
     let (outcome, after) = (outcome?, Usage::now(server)?);
-    Ok(Phase { phase: name, metrics: metric::of_load(&outcome, &before.until(&after)) })
+    Ok(Phase::new(name, metric::of_load(&outcome, &before.until(&after))))
 }
 
 /// A source address block of its own for each run.

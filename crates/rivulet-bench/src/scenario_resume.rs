@@ -148,7 +148,7 @@ impl<'a> Resume<'a> {
             metric("peak_above_idle_mib", above_idle / (1024.0 * 1024.0)),
         ];
         metrics.extend(reads.metrics(self.alone));
-        Ok(Measured { phase: Phase { phase, metrics }, reads })
+        Ok(Measured { phase: Phase::new(phase, metrics), reads })
     }
 }
 

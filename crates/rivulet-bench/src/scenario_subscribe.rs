@@ -31,7 +31,7 @@ pub(crate) fn run(args: &SubscribeArgs) -> anyhow::Result<()> {
     let size = (args.connections, args.rounds);
     Plan::of_rivulet("subscribe", &args.program, settings, size, goals).run(&|launcher, kind, round| {
         let metrics = measure(args, launcher, source_of(kind, round), round)?;
-        Ok(vec![Phase { phase: PHASE, metrics }])
+        Ok(vec![Phase::new(PHASE, metrics)])
     })
 }
 

@@ -1,7 +1,7 @@
 //! The servers of a measurement: Rivulet with its Redis, and the floor, started afresh for every run.
 
 use std::{
-    net::{SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -14,8 +14,10 @@ use crate::{
     args::{ProgramArgs, ServerKind, Transport},
     binary,
     cores::Cores,
+    exposition::Exposition,
+    flags::Flags,
     http_get::http_get,
-    port::free_address,
+    port::{free_address, free_address_of},
     process::Process,
     redis_client::RedisClient,
     redis_server::{Keeping, RedisServer},
@@ -77,9 +79,19 @@ impl Launcher {
 
     /// Starts a node and a Redis of its own.
     pub(crate) fn launch_hub_with_redis(&self, arguments: &[&str]) -> anyhow::Result<Server> {
+        self.launch_hub_with_redis_at(Ipv4Addr::LOCALHOST, arguments)
+    }
+
+    /// The same at an address of this machine.
+    pub(crate) fn launch_hub_with_redis_at(
+        &self,
+        ip: Ipv4Addr,
+        arguments: &[&str],
+    ) -> anyhow::Result<Server> {
         let redis = self.launch_redis(Keeping::InMemory, &[])?;
         let url = format!("redis://{}", redis.address);
-        let mut server = self.launch_hub(Some(&url), arguments, |cores| cores.server)?;
+        let hub = free_address_of(ip)?;
+        let mut server = self.launch_hub_at(hub, Some(&url), arguments, |cores| cores.server)?;
         server.redis = Some(redis);
         Ok(server)
     }
@@ -91,7 +103,17 @@ impl Launcher {
         arguments: &[&str],
         choose: impl Fn(&Cores) -> usize,
     ) -> anyhow::Result<Server> {
-        let (hub, admin) = (free_address()?, free_address()?);
+        self.launch_hub_at(free_address()?, redis_url, arguments, choose)
+    }
+
+    fn launch_hub_at(
+        &self,
+        hub: SocketAddr,
+        redis_url: Option<&str>,
+        arguments: &[&str],
+        choose: impl Fn(&Cores) -> usize,
+    ) -> anyhow::Result<Server> {
+        let admin = free_address()?;
         let path = self.rivulet.as_ref().context("rivulet is not among the servers")?;
         let mut command = Command::new(path);
         // What the shell is configured for is not what is measured.
@@ -108,6 +130,11 @@ impl Launcher {
         command.args(redis_url.iter().flat_map(|url| ["--redis-url", url])).args(arguments);
         let process = Process::start("rivulet", command, self.cores.as_ref(), choose)?;
         Server { hub, admin: Some(admin), process, redis: None }.when_ready()
+    }
+
+    /// The flags that the hub has.
+    pub(crate) fn flags(&self) -> anyhow::Result<Flags> {
+        Flags::of(self.rivulet.as_ref().context("rivulet is not among the servers")?)
     }
 
     fn launch_floor(&self) -> anyhow::Result<Server> {
@@ -183,6 +210,30 @@ impl Server {
     pub(crate) fn heap(&self) -> Option<f64> {
         let (status, text) = http_get(self.admin?, "/metrics").ok()?;
         if status == 200 { parse_heap(&text) } else { None }
+    }
+
+    /// What its metrics say now.
+    pub(crate) fn exposition(&self) -> anyhow::Result<Exposition> {
+        let admin = self.admin.context("the server has no metrics")?;
+        match http_get(admin, "/metrics").context("asking for metrics")? {
+            (200, text) => Ok(Exposition::parse(&text)),
+            (status, _) => bail!("/metrics answered {status}"),
+        }
+    }
+
+    /// Where it shows what it does.
+    pub(crate) fn admin(&self) -> anyhow::Result<SocketAddr> {
+        self.admin.context("the server has no admin listener")
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> anyhow::Result<u64> {
+        self.process.threads()
+    }
+
+    /// Ends it at once, as a crash would.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        self.process.kill()
     }
 
     /// Whether it answers and, if it can say so, has a live feed.

@@ -1,20 +1,18 @@
 //! One subscriber: a non-blocking connection from its request to its end.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
 };
 
 use anyhow::{Context, bail};
-use mio::{Interest, Registry, Token, event::Event, net::TcpStream};
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, Socket, Type};
+use mio::{Registry, Token, event::Event};
 
-use crate::{client::Receiver, head::Head};
+use crate::{approach::Approach, client::Receiver, head::Head, wire::Wire};
 
 /// A subscriber's connection.
 pub(crate) struct Subscriber {
-    stream: TcpStream,
+    wire: Wire,
     state: State,
     /// The head before its end, then the beginning of an event.
     tail: Vec<u8>,
@@ -43,27 +41,16 @@ pub(crate) enum Change {
 }
 
 impl Subscriber {
-    /// Begins to connect. The source address is given because one address has only some 28,000 ports; the port is left
-    /// to `connect`, which may share it between different servers.
+    /// Begins to connect.
     pub(crate) fn connect(
         hub: SocketAddr,
         source: Ipv4Addr,
+        approach: &Approach,
         request: Vec<u8>,
-        registry: &Registry,
-        token: Token,
+        (registry, token): (&Registry, Token),
     ) -> anyhow::Result<Self> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking().cloexec(), None)?;
-        setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddrV4::new(source, 0).into()).with_context(|| format!("binding to {source}"))?;
-        match socket.connect(&hub.into()) {
-            Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
-                return Err(error).with_context(|| format!("connecting from {source} to {hub}"));
-            }
-            Ok(()) | Err(_) => {}
-        }
-        let mut stream = TcpStream::from_std(std::net::TcpStream::from(socket));
-        registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, state: State::Connecting { request }, tail: Vec::new(), received: 0 })
+        let wire = Wire::connect(hub, Some(source), approach, registry, token)?;
+        Ok(Self { wire, state: State::Connecting { request }, tail: Vec::new(), received: 0 })
     }
 
     /// Takes what the socket has to say.
@@ -71,22 +58,28 @@ impl Subscriber {
         if event.is_writable()
             && let State::Connecting { request } = &self.state
         {
-            if let Some(error) = self.stream.take_error()? {
+            if let Some(error) = self.wire.take_error()? {
                 return Err(error).context("a subscriber could not connect");
             }
-            let written = self.stream.write(request).context("sending a subscriber's request")?;
+            let written = self.wire.write(request).context("sending a subscriber's request")?;
             if written < request.len() {
                 bail!("a new socket took only {written} bytes of a subscriber's request");
             }
             self.state = State::Asking;
+        } else if event.is_writable() && self.state == State::Asking {
+            self.wire.flush().context("sending a subscriber's request")?;
         }
-        if event.is_readable() { self.read(receiver) } else { Ok(Change::None) }
+        if !event.is_readable() {
+            return Ok(Change::None);
+        }
+        // The last updates and the end of the stream may have come as one event.
+        self.read(receiver, self.wire.short_read_is_last() && !event.is_read_closed())
     }
 
-    fn read(&mut self, receiver: &mut Receiver) -> anyhow::Result<Change> {
+    fn read(&mut self, receiver: &mut Receiver, may_stop_short: bool) -> anyhow::Result<Change> {
         let mut change = Change::None;
         while self.state != State::Closed {
-            let len = match self.stream.read(&mut receiver.buffer) {
+            let len = match self.wire.read(&mut receiver.buffer) {
                 Ok(0) => return self.close(),
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -102,7 +95,7 @@ impl Subscriber {
                 change = Change::Opened;
             }
             // A read that does not fill the buffer has emptied the socket: the next bytes come with an event of their own.
-            if len < receiver.buffer.len() {
+            if len < receiver.buffer.len() && may_stop_short {
                 break;
             }
         }
@@ -158,14 +151,6 @@ pub(crate) fn request_with(hub: SocketAddr, query: &str, token: &str, headers: &
          Authorization: Bearer {token}\r\n{headers}\r\n"
     )
     .into_bytes()
-}
-
-/// Writes what fits into a socket; answers how much.
-pub(crate) fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match stream.write(bytes) {
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(0),
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,11 @@
 
 use std::fmt::Write;
 
-use crate::{args::ServerKind, goal::Verdict, report::Comparison};
+use crate::{
+    args::ServerKind,
+    goal::{Bound, Verdict},
+    report::Comparison,
+};
 
 /// Lays out a summary, phase by phase. Each cell is "median (least–most)".
 pub(crate) fn render(summary: &[Comparison]) -> String {
@@ -36,16 +40,16 @@ pub(crate) fn render(summary: &[Comparison]) -> String {
 /// A line per goal; nothing where there are none.
 pub(crate) fn render_goals(goals: &[Verdict]) -> String {
     let mut out = String::new();
-    for Verdict { phase, metric, at_most, median, is_met } in goals {
+    for Verdict { phase, metric, bound, median, is_met } in goals {
         let verdict = if *is_met { "met" } else { "MISSED" };
         let heading = if out.is_empty() { "\ngoals\n" } else { "" };
         let figure = format!("{phase}: {metric}");
-        let _ = writeln!(
-            out,
-            "{heading}  {figure:<46} at most {:>8}: {:>8}, {verdict}",
-            number(*at_most),
-            number(*median)
-        );
+        let (side, bound) = match bound {
+            Bound::AtMost(most) => ("at most", most),
+            Bound::AtLeast(least) => ("at least", least),
+        };
+        let (bound, median) = (number(*bound), number(*median));
+        let _ = writeln!(out, "{heading}  {figure:<50} {side:>8} {bound:>8}: {median:>8}, {verdict}");
     }
     out
 }

@@ -44,6 +44,11 @@ impl Latency {
         self.0.saturating_record((ns / 1_000).max(1));
     }
 
+    /// Adds all of another.
+    pub(crate) fn add(&mut self, other: &Latency) {
+        self.0.add(&other.0).expect("all have the same bounds");
+    }
+
     /// The duration below which a share of all lies, `share` from 0 to 1.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         Duration::from_micros(self.0.value_at_quantile(share))

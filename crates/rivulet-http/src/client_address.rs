@@ -2,26 +2,43 @@
 //!
 //! Every proxy appends to `Forwarded` (RFC 7239) or `X-Forwarded-For` where it has a request from, so the lists are
 //! read from the right, as long as those who wrote are trusted. What stands further left anybody may have written.
+//! Only the header that the proxies are configured to write is read: the other one they pass on as clients sent it.
 
 use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::atomic::Ordering::Relaxed,
-    time::Instant,
 };
 
 use actix_web::{
     HttpRequest,
-    http::header::{self, HeaderMap},
+    http::header::{self, HeaderMap, HeaderName},
 };
 use ipnet::IpNet;
 
-use crate::{hub::Hub, rarely::Rarely, stats::HttpStats};
+use crate::{hub::Hub, stats::HttpStats};
 
 /// How many entries of a list are looked at: no chain of proxies is so long.
 const HOPS_MAX: usize = 32;
 
-static CONTRADICTION: Rarely = Rarely::new();
+/// The header in which trusted proxies tell whom they forward for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ForwardingHeader {
+    /// `X-Forwarded-For`: addresses, separated by commas. What most proxies write.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), its parameter `for`.
+    Forwarded,
+}
+
+impl ForwardingHeader {
+    fn name(self) -> HeaderName {
+        match self {
+            Self::XForwardedFor => header::X_FORWARDED_FOR,
+            Self::Forwarded => header::FORWARDED,
+        }
+    }
+}
 
 /// What an entry of a list says.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,46 +61,33 @@ struct Walked {
 
 /// The client's address, as limits count it.
 pub(crate) fn client_address(hub: &Hub, request: &HttpRequest) -> IpAddr {
-    resolve(request.peer_addr(), request.headers(), &hub.config.trusted_proxies, &hub.config.stats)
+    let config = &hub.config;
+    let (peer, headers) = (request.peer_addr(), request.headers());
+    resolve(peer, headers, &config.trusted_proxies, config.forwarding_header, &config.stats)
 }
 
-fn resolve(peer: Option<SocketAddr>, headers: &HeaderMap, trusted: &[IpNet], stats: &HttpStats) -> IpAddr {
+fn resolve(
+    peer: Option<SocketAddr>,
+    headers: &HeaderMap,
+    trusted: &[IpNet],
+    header: ForwardingHeader,
+    stats: &HttpStats,
+) -> IpAddr {
     // Without a peer it came through a socket of this machine.
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let has = |name| headers.contains_key(name);
-    if !has(header::FORWARDED) && !has(header::X_FORWARDED_FOR) {
-        return peer;
-    }
     if !is_trusted(peer, trusted) {
-        stats.forwarding_ignored.fetch_add(1, Relaxed);
+        let forged = has(header::FORWARDED) || has(header::X_FORWARDED_FOR);
+        stats.forwarding_ignored.fetch_add(forged.into(), Relaxed);
         return peer;
     }
-    let lines = |name| headers.get_all(name).map(|line| line.as_bytes()).collect::<Vec<_>>();
-    let by_legacy = || walk(peer, legacy_hops(&lines(header::X_FORWARDED_FOR)), trusted);
-    let walked = if has(header::FORWARDED) {
-        let walked = walk(peer, hops(&lines(header::FORWARDED)), trusted);
-        if has(header::X_FORWARDED_FOR) && by_legacy().client != walked.client {
-            stats.forwarding_contradictory.fetch_add(1, Relaxed);
-            warn_of_contradiction(peer);
-        }
-        walked
-    } else {
-        by_legacy()
+    let lines: Vec<&[u8]> = headers.get_all(header.name()).map(|line| line.as_bytes()).collect();
+    let walked = match header {
+        ForwardingHeader::XForwardedFor => walk(peer, legacy_hops(&lines), trusted),
+        ForwardingHeader::Forwarded => walk(peer, hops(&lines), trusted),
     };
     stats.forwarding_malformed.fetch_add(walked.malformed.into(), Relaxed);
     walked.client
-}
-
-/// A proxy that writes one of the headers and passes the other on lets its clients choose their address.
-fn warn_of_contradiction(peer: IpAddr) {
-    if let Some(unsaid) = CONTRADICTION.say(Instant::now()) {
-        tracing::warn!(
-            proxy = %peer,
-            unsaid,
-            "Forwarded and X-Forwarded-For tell of different clients: a trusted proxy must write the one and remove \
-             the other; Forwarded was believed"
-        );
-    }
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {

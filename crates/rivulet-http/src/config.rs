@@ -8,6 +8,7 @@ use url::Url;
 use crate::{
     auth::{AllowedOrigins, Authorizer},
     certificates::Certificates,
+    client_address::ForwardingHeader,
     cors::CorsPolicy,
     proxy_header::ProxyProtocol,
     stats::HttpStats,
@@ -48,6 +49,8 @@ pub struct HttpConfig {
     pub proxy_protocol: ProxyProtocol,
     /// The networks of the proxies in front, whose word about a client's address is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The one header in which they tell whom they forward for.
+    pub forwarding_header: ForwardingHeader,
     /// How many bytes of memory all bodies under way may hold together; at least [`HttpConfig::batch_len_max`]. Beyond it
     /// publishers are refused for a moment.
     pub bodies_in_flight_max: usize,
@@ -89,6 +92,7 @@ impl HttpConfig {
             handshakes_max: 256,
             proxy_protocol: ProxyProtocol::Off,
             trusted_proxies: Vec::new(),
+            forwarding_header: ForwardingHeader::default(),
             bodies_in_flight_max: 64 * 1024 * 1024,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

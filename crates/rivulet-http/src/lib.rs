@@ -49,6 +49,7 @@ mod wish;
 pub use certificates::{
     CertificateError, CertificateFiles, CertificateWatch, Certificates, Reload, check_authorities,
 };
+pub use client_address::ForwardingHeader;
 pub use config::{DEFAULT_HUB_URL, HttpConfig};
 pub use cors::{CorsPolicy, CorsPolicyError};
 pub use listener_stats::ListenerStats;

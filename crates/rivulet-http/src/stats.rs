@@ -21,7 +21,6 @@ pub struct HttpStats {
     limited: [AtomicU64; Limit::ALL.len()],
     pub(crate) forwarding_ignored: AtomicU64,
     pub(crate) forwarding_malformed: AtomicU64,
-    pub(crate) forwarding_contradictory: AtomicU64,
     /// The bytes that bodies hold now; [`crate::bodies`] keeps them within their bound.
     pub(crate) body_bytes: AtomicUsize,
 }
@@ -34,7 +33,6 @@ impl Default for HttpStats {
             limited: [const { AtomicU64::new(0) }; Limit::ALL.len()],
             forwarding_ignored: AtomicU64::default(),
             forwarding_malformed: AtomicU64::default(),
-            forwarding_contradictory: AtomicU64::default(),
             body_bytes: AtomicUsize::default(),
         }
     }
@@ -71,7 +69,6 @@ impl HttpStats {
                 .collect(),
             forwarding_headers_ignored: self.forwarding_ignored.load(Relaxed),
             forwarding_headers_malformed: self.forwarding_malformed.load(Relaxed),
-            forwarding_headers_contradictory: self.forwarding_contradictory.load(Relaxed),
             body_bytes: self.body_bytes.load(Relaxed),
         }
     }
@@ -90,8 +87,6 @@ pub struct HttpSnapshot {
     pub forwarding_headers_ignored: u64,
     /// Requests whose forwarding headers, though from a trusted peer, could not be read to their end.
     pub forwarding_headers_malformed: u64,
-    /// Requests whose `Forwarded` and `X-Forwarded-For` told of different clients.
-    pub forwarding_headers_contradictory: u64,
     /// Bytes that bodies hold now.
     pub body_bytes: usize,
 }

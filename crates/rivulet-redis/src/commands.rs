@@ -136,6 +136,7 @@ impl Commands {
             match self.connect().await {
                 Ok(link) => {
                     *self.state.lock() = State::Up(link.clone());
+                    self.topology.connected();
                     let connected = Instant::now();
                     tracing::debug!(server = %self.server, "a connection for commands is up");
                     link.lost.notified().await;

@@ -150,6 +150,11 @@ impl Names {
         self.name("q:", "nodes")
     }
 
+    /// The key of the time at which the set of leases began: a young one may lack nodes that live.
+    pub(crate) fn leases_since(&self) -> String {
+        self.name("q:", "since")
+    }
+
     /// The key of what an incarnation of a node holds.
     pub(crate) fn counts(&self, incarnation: &str) -> String {
         self.name("q:n:", incarnation)

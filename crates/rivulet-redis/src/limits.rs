@@ -7,12 +7,15 @@
 //! ```text
 //!              an outcome that nobody knows, a lapsed lease, lost data, another primary
 //!   ┌─▶ Counted ───────────────────────────▶ Doubtful ◀──────────────┐ failed: back off
-//!   │                                           │ nothing on its way  │
-//!   │ one step: the new one for the old         ▼                     │
-//!   └─────────────────────────────────────── Joining: the ledger is staged
+//!   │                                        ▲  │ nothing on its way  │
+//!   │ one step: the new one for the old      │  ▼                     │
+//!   ├────────────────────────────────────────│─ Joining: the ledger is staged
+//!   └─▶ Settling ────────────────────────────┘
+//!         others that were counted before are missing in a young set of leases: until they are back, or late
 //! ```
 //!
-//! Admissions wait for that, not long; while Redis is away, each limit's `WhenAway` holds.
+//! Admissions wait for that, not long; while Redis is away, each limit's `WhenAway` holds, and as well while it settles:
+//! a Redis that lost its data would give out again what the nodes that are not back yet hold.
 
 mod counter;
 mod excess;
@@ -32,7 +35,7 @@ use rivulet_node::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, Semaphore, SemaphorePermit, oneshot, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, oneshot},
     task::JoinHandle,
 };
 
@@ -44,7 +47,7 @@ pub(crate) use self::{
     counter::{REDIS_TIME, word},
     publishing::{PublishRates, Spread, Taken, key_and_args, refusal},
 };
-use crate::{keys::Keys, primaries::Primaries, topology::Map};
+use crate::{keys::Keys, primaries::Primaries};
 
 /// How many admissions may be on their way to Redis at once: what waits behind them on the connection are ticks.
 const ADMISSIONS_MAX: usize = 512;
@@ -79,6 +82,10 @@ struct State {
     untold: HashMap<(Limit, Scope), i64>,
     /// The number of changes that Redis has answered last: one that goes back has lost some.
     changes: u64,
+    /// Whether some were let in without asking since the last incarnation.
+    alone: bool,
+    /// When this node began, as its last incarnation was told.
+    began: Option<String>,
     /// Why the last attempt to be counted failed.
     away: Option<TransportError>,
     nodes: u32,
@@ -91,6 +98,7 @@ enum Phase {
     Counted,
     Doubtful,
     Joining,
+    Settling,
 }
 
 /// What the transport holds of the task that keeps the lease. Dropping it gives the lease back, as far as there is time.
@@ -124,9 +132,9 @@ impl Limits {
         keys: Keys,
         lease: Duration,
         feed: FeedSender,
-        map: watch::Receiver<Arc<Map>>,
         patience: Duration,
     ) -> Result<(Arc<Self>, Lease), TransportError> {
+        let (map, connected) = (primaries.topology.changes(), primaries.topology.connections());
         let limits = Arc::new(Self {
             counter: Counter::new(primaries, keys, lease),
             node: format!("{:016x}", rand::random::<u64>()),
@@ -137,6 +145,8 @@ impl Limits {
                 in_flight: 0,
                 untold: HashMap::new(),
                 changes: 0,
+                alone: false,
+                began: None,
                 away: None,
                 nodes: 1,
                 others: 0,
@@ -148,7 +158,7 @@ impl Limits {
             started: Instant::now(),
         });
         let (closing, closed) = oneshot::channel();
-        let task = tokio::spawn(Lessee::new(limits.clone(), lease, feed, map).run(closed));
+        let task = tokio::spawn(Lessee::new(limits.clone(), lease, feed, map, connected).run(closed));
         let lease = Lease { closing: Mutex::new(Some(closing)), task: Mutex::new(Some(task)) };
         let until = Instant::now() + patience;
         loop {
@@ -247,6 +257,9 @@ impl Limits {
                     let (incarnation, changes) = (state.incarnation.clone(), state.changes);
                     return Ok(Ticket { limits: self, incarnation, changes, _place: place });
                 }
+                if state.phase == Phase::Settling {
+                    return Err(TransportError::new("not all nodes that Redis has lost are back"));
+                }
                 if let Some(error) = &state.away {
                     return Err(error.clone());
                 }
@@ -268,6 +281,7 @@ impl Limits {
             self.begin_to_doubt(&mut state, &error.reason);
         }
         self.ledger.admit(&wanted, Share::among(state.nodes), self.micros())?;
+        state.alone = true;
         if state.phase == Phase::Joining {
             for quota in &wanted.quotas {
                 state.tell((quota.limit, quota.scope.clone()), 1);
@@ -303,7 +317,7 @@ impl Limits {
     /// Nobody knows any more what Redis has of this incarnation.
     fn doubt(&self, incarnation: &str, reason: &str) {
         let mut state = self.state.lock();
-        if state.phase == Phase::Counted && &*state.incarnation == incarnation {
+        if matches!(state.phase, Phase::Counted | Phase::Settling) && &*state.incarnation == incarnation {
             self.begin_to_doubt(&mut state, reason);
         }
     }
@@ -325,7 +339,7 @@ impl Keeper for Limits {
     fn take_back(&self, held: &[(Limit, Scope)]) {
         let mut state = self.state.lock();
         self.ledger.take_back(held);
-        if state.phase == Phase::Doubtful {
+        if matches!(state.phase, Phase::Doubtful | Phase::Settling) {
             return;
         }
         for place in held {

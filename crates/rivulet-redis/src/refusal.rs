@@ -5,6 +5,9 @@ use rivulet_node::TransportError;
 
 use crate::{deployment::Server, reason::reason};
 
+/// What a server of a cluster says of a script that reads a key which has been moved away.
+const NOT_LOCAL: &str = "attempted to access a non local key";
+
 /// What becomes of a call that was refused.
 #[derive(Debug)]
 pub(crate) enum Refusal {
@@ -26,6 +29,12 @@ impl From<RedisError> for Refusal {
             (ErrorKind::Server(ServerErrorKind::Moved), _) => Self::Moved(transport),
             (ErrorKind::Server(ServerErrorKind::Ask), Some(to)) => Self::Ask(to),
             (ErrorKind::Server(ServerErrorKind::TryAgain | ServerErrorKind::ClusterDown), _) => {
+                Self::Later(transport)
+            }
+            // A script met a hash that has gone to the slot's new server already. Scripts read before they write.
+            (ErrorKind::Server(ServerErrorKind::ResponseError), _)
+                if error.detail().is_some_and(|detail| detail.contains(NOT_LOCAL)) =>
+            {
                 Self::Later(transport)
             }
             _ => Self::Failed(transport),
@@ -77,5 +86,9 @@ mod tests {
         assert!(refuse(ServerErrorKind::Ask, "3999 ::1:6381").starts_with("Ask(Tcp(\"::1\", 6381"));
         assert!(refuse(ServerErrorKind::Ask, "3999 garbage").starts_with("Failed"));
         assert!(refuse(ServerErrorKind::TryAgain, "").starts_with("Later"));
+        let not_local =
+            "Script attempted to access a non local key in a cluster node script: f, on @user_script:9.";
+        assert!(refuse(ServerErrorKind::ResponseError, not_local).starts_with("Later"));
+        assert!(refuse(ServerErrorKind::ResponseError, "wrong number").starts_with("Failed"));
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct Topology {
     keys: Keys,
     map: watch::Sender<Arc<Map>>,
     suspect: Notify,
+    /// How many connections for commands have been made.
+    connections: watch::Sender<u64>,
     /// What the node has seen of the partitions, once it has.
     states: OnceLock<Arc<[PartitionState]>>,
 }
@@ -86,6 +88,7 @@ impl Topology {
             keys,
             map: watch::Sender::new(Arc::new(map)),
             suspect: Notify::new(),
+            connections: watch::Sender::new(0),
             states: OnceLock::new(),
         })
     }
@@ -111,6 +114,16 @@ impl Topology {
     /// Tells when the map has changed.
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<Map>> {
         self.map.subscribe()
+    }
+
+    /// A connection for commands is up.
+    pub(crate) fn connected(&self) {
+        self.connections.send_modify(|connections| *connections += 1);
+    }
+
+    /// Tells when a connection for commands has come up.
+    pub(crate) fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.subscribe()
     }
 
     /// The primary of a partition.

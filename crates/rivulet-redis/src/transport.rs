@@ -98,16 +98,10 @@ impl RedisTransport {
         }
         let log = |reader| Arc::new(Log::new(primaries.clone(), keys.clone(), config.age, reader));
         let (feed, receiver) = rivulet_node::feed();
-        let (limits, lease) = Limits::start(
-            primaries.clone(),
-            keys.clone(),
-            config.lease,
-            feed.clone(),
-            topology.changes(),
-            START_MAX,
-        )
-        .await
-        .map_err(|error| ConnectError::unreachable(&address, error))?;
+        let (limits, lease) =
+            Limits::start(primaries.clone(), keys.clone(), config.lease, feed.clone(), START_MAX)
+                .await
+                .map_err(|error| ConnectError::unreachable(&address, error))?;
         let node = limits.node().to_owned();
         let kicks = Arc::new(Kicks::new(primaries.clone(), keys.clone(), publish, node));
         let writer = FeedWriter {

@@ -253,13 +253,8 @@ fn http(encoder: &mut DescriptorEncoder<'_>, snapshot: &HttpSnapshot) -> Result<
         ),
         (
             "rivulet_forwarding_headers_malformed",
-            "Requests whose Forwarded or X-Forwarded-For, from a trusted proxy, could not be read to its end",
+            "Requests whose --forwarding-header, from a trusted proxy, could not be read to its end",
             snapshot.forwarding_headers_malformed,
-        ),
-        (
-            "rivulet_forwarding_headers_contradictory",
-            "Requests whose Forwarded and X-Forwarded-For told of different clients",
-            snapshot.forwarding_headers_contradictory,
         ),
     ] {
         counter(encoder, name, help, value)?;

@@ -214,6 +214,7 @@ fn http_config(config: &Config) -> HttpConfig {
         tls: config.listener.tls.clone(),
         proxy_protocol: config.listener.proxy_protocol,
         trusted_proxies: config.listener.trusted_proxies.clone(),
+        forwarding_header: config.listener.forwarding_header,
         send_buffer_len: config.send_buffer,
         ..HttpConfig::new(Arc::clone(&config.authorizer))
     }

@@ -41,28 +41,37 @@ fn scope(refusal: &Response) -> String {
 
 #[tokio::test]
 async fn the_address_behind_trusted_proxies_counts_and_forgers_count_as_themselves() {
-    let flags = ["--limit-connections-per-ip", "1", "--trusted-proxy", "127.0.0.1"];
-    let hub = Hub::start(None, &[&flags[..], &["--trusted-proxy", "10.0.0.0/8"]].concat()).await;
-    let via = |header: &str, value: &str| Request::subscribe("topic=a").header(header, value);
-    let trusted = Ipv4Addr::LOCALHOST;
-    let mut streams = Vec::new();
-    let cases = [
-        ("X-Forwarded-For", "192.0.2.1", "192.0.2.1"),
-        ("X-Forwarded-For", "6.6.6.6, 192.0.2.2, 10.1.2.3", "192.0.2.2"),
-        ("Forwarded", "for=192.0.2.3;proto=https, for=10.9.9.9", "192.0.2.3"),
-        ("Forwarded", "for=\"[2001:db8:0:1::7]:4711\"", "2001:db8:0:1::/64"),
+    check_forwarding(
+        "X-Forwarded-For",
+        &[("192.0.2.1", "192.0.2.1"), ("6.6.6.6, 192.0.2.2, 10.1.2.3", "192.0.2.2")],
+    )
+    .await;
+    let forwarded = [
+        ("for=192.0.2.3;proto=https, for=10.9.9.9", "192.0.2.3"),
+        ("for=\"[2001:db8:0:1::7]:4711\"", "2001:db8:0:1::/64"),
     ];
-    for (header, value, client) in cases {
-        let request = via(header, value);
-        streams.push(open_from(trusted, &hub, &request).await.expect("the first of this address"));
-        let refusal = open_from(trusted, &hub, &request).await.expect_err("the second");
-        assert_eq!(scope(&refusal), client, "{header}: {value}");
+    check_forwarding("Forwarded", &forwarded).await;
+}
+
+/// A header's values from a trusted proxy, and the addresses that they stand for.
+async fn check_forwarding(header: &str, cases: &[(&str, &str)]) {
+    let flags = ["--limit-connections-per-ip", "1", "--forwarding-header", header];
+    let trusted = ["--trusted-proxy", "127.0.0.1", "--trusted-proxy", "10.0.0.0/8"];
+    let hub = Hub::start(None, &[&flags[..], &trusted].concat()).await;
+    let via = |value: &str| Request::subscribe("topic=a").header(header, value);
+    let mut streams = Vec::new();
+    for (value, client) in cases {
+        let request = via(value);
+        streams
+            .push(open_from(Ipv4Addr::LOCALHOST, &hub, &request).await.expect("the first of this address"));
+        let refusal = open_from(Ipv4Addr::LOCALHOST, &hub, &request).await.expect_err("the second");
+        assert_eq!(scope(&refusal), *client, "{header}: {value}");
     }
     assert!(count(&hub, "rivulet_forwarding_headers_ignored_total") == 0.0);
     // A stranger may claim what it likes.
-    let forged = |number: u8| via("X-Forwarded-For", &format!("192.0.2.{number}"));
-    streams.push(open_from(STRANGER, &hub, &forged(100)).await.expect("the first of this address"));
-    let refusal = open_from(STRANGER, &hub, &forged(101)).await.expect_err("the second");
+    let forged = cases.first().expect("there are cases").0;
+    streams.push(open_from(STRANGER, &hub, &via(forged)).await.expect("the first of this address"));
+    let refusal = open_from(STRANGER, &hub, &via(forged)).await.expect_err("the second");
     assert_eq!(scope(&refusal), STRANGER.to_string());
     assert!(count(&hub, "rivulet_forwarding_headers_ignored_total") >= 2.0);
 }

@@ -106,7 +106,9 @@ fn x_forwarded_for_is_read_from_the_right_over_trusted_proxies() {
 fn a_peer_without_an_address_is_this_machine() {
     let stats = HttpStats::default();
     let mut headers = HeaderMap::new();
-    let resolved = |headers: &HeaderMap, trusted: &[IpNet]| resolve(None, headers, trusted, &stats);
+    let resolved = |headers: &HeaderMap, trusted: &[IpNet]| {
+        resolve(None, headers, trusted, ForwardingHeader::Forwarded, &stats)
+    };
     assert_eq!(resolved(&headers, &trusted()), ip("127.0.0.1"));
     headers.insert(header::FORWARDED, header::HeaderValue::from_static("for=192.0.2.60"));
     assert_eq!(resolved(&headers, &trusted()), ip("192.0.2.60"));
@@ -114,7 +116,7 @@ fn a_peer_without_an_address_is_this_machine() {
     assert_eq!(stats.snapshot().forwarding_headers_ignored, 1);
     // IPv4 through a socket of IPv6.
     let peer = Some("[::ffff:10.0.0.1]:80".parse().unwrap());
-    assert_eq!(resolve(peer, &headers, &trusted(), &stats), ip("192.0.2.60"));
+    assert_eq!(resolve(peer, &headers, &trusted(), ForwardingHeader::Forwarded, &stats), ip("192.0.2.60"));
 }
 
 #[test]

@@ -17,6 +17,10 @@ use crate::{
 const HOME: Partition = Partition::new(0);
 /// Redis' own time, for the scripts.
 pub(crate) const REDIS_TIME: &str = "0";
+/// How many times a lease is renewed in its time.
+pub(super) const RENEWALS: u32 = 3;
+/// How long a node may take to be counted again once it has noticed, at a renewal or earlier, that its lease is lost.
+const REJOIN_MAX: Duration = Duration::from_secs(1);
 /// How many scopes are told at once: more would keep Redis from others for longer than a millisecond.
 pub(super) const SCOPES_LEN: usize = 500;
 
@@ -25,7 +29,9 @@ pub(super) struct Counter {
     primaries: std::sync::Arc<Primaries>,
     keys: Keys,
     leases: String,
+    since: String,
     lease_ms: String,
+    young: Duration,
     admit: Script,
     settle: Script,
     stage: Script,
@@ -54,6 +60,16 @@ pub(super) enum Leased<T> {
     Lapsed,
 }
 
+/// What a node learns when it is counted.
+#[derive(Debug)]
+pub(super) struct Joined {
+    pub(super) nodes: u32,
+    /// For how long others may be missing still that were counted in a set of leases that was lost.
+    pub(super) young: Duration,
+    /// When the node began, for its next incarnation.
+    pub(super) began: String,
+}
+
 /// What a node learns when it renews its lease.
 #[derive(Debug)]
 pub(super) struct Renewed {
@@ -67,7 +83,9 @@ impl Counter {
     pub(super) fn new(primaries: std::sync::Arc<Primaries>, keys: Keys, lease: Duration) -> Self {
         Self {
             leases: keys.of(HOME).leases(),
+            since: keys.of(HOME).leases_since(),
             lease_ms: lease.as_millis().to_string(),
+            young: lease / RENEWALS + REJOIN_MAX,
             primaries,
             keys,
             admit: Script::admit(),
@@ -164,24 +182,55 @@ impl Counter {
         Ok(Leased::Alive(()))
     }
 
-    /// Lets a staged incarnation take the place of earlier ones; without one the node leaves.
+    /// Lets a staged incarnation take the place of earlier ones, with the time at which its node began, or as the last
+    /// one.
     pub(super) async fn switch<'a>(
+        &self,
+        new: &str,
+        earlier: impl Iterator<Item = &'a str>,
+        connections: usize,
+        began: Option<&str>,
+    ) -> Result<Leased<Joined>, TransportError> {
+        let answer = self.switch_to(Some(new), earlier, connections, began).await?;
+        match (word(&answer), &answer[..]) {
+            (Some("ok"), [_, Value::Int(nodes), Value::Int(age_ms), Value::BulkString(began)]) => {
+                let began = String::from_utf8(began.clone()).map_err(|_| unexpected("a beginning"))?;
+                let young = self.young.saturating_sub(Duration::from_millis(whole(*age_ms)));
+                Ok(Leased::Alive(Joined { nodes: u32::try_from(*nodes).unwrap_or(1), young, began }))
+            }
+            (Some("lapsed"), _) => Ok(Leased::Lapsed),
+            _ => Err(unexpected("a switch")),
+        }
+    }
+
+    /// Gives up the incarnations of a node that leaves.
+    pub(super) async fn leave<'a>(
+        &self,
+        earlier: impl Iterator<Item = &'a str>,
+    ) -> Result<(), TransportError> {
+        self.switch_to(None, earlier, 0, None).await.map(drop)
+    }
+
+    async fn switch_to<'a>(
         &self,
         new: Option<&str>,
         earlier: impl Iterator<Item = &'a str>,
         connections: usize,
-    ) -> Result<Leased<()>, TransportError> {
+        began: Option<&str>,
+    ) -> Result<Vec<Value>, TransportError> {
         let names = self.names();
-        let mut keys = vec![self.leases.clone(), new.map_or(self.leases.clone(), |new| names.counts(new))];
+        let hash = new.map_or(self.leases.clone(), |new| names.counts(new));
+        let mut keys = vec![self.leases.clone(), hash, self.since.clone()];
         let mut args = vec![REDIS_TIME.to_owned(), self.lease_ms.clone(), connections.to_string()];
         args.push(new.unwrap_or_default().to_owned());
+        args.extend([self.young.as_millis().to_string(), began.unwrap_or("0").to_owned()]);
         for incarnation in earlier {
             keys.push(names.counts(incarnation));
             args.push(incarnation.to_owned());
         }
         match self.run(&self.switch, &keys, &args).await? {
-            Value::Int(1) => Ok(Leased::Alive(())),
-            _ => Ok(Leased::Lapsed),
+            Value::Array(answer) => Ok(answer),
+            _ => Err(unexpected("a switch")),
         }
     }
 
@@ -190,7 +239,7 @@ impl Counter {
         incarnation: &str,
         connections: usize,
     ) -> Result<Leased<Renewed>, TransportError> {
-        let keys = [self.leases.clone(), self.names().counts(incarnation)];
+        let keys = [self.leases.clone(), self.names().counts(incarnation), self.since.clone()];
         let args =
             [REDIS_TIME.to_owned(), self.lease_ms.clone(), incarnation.to_owned(), connections.to_string()];
         let Value::Array(answer) = self.run(&self.renew, &keys, &args).await? else {

@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     CLOSE_MAX, Limits, Phase,
-    counter::{Leased, Renewed, SCOPES_LEN},
+    counter::{Joined, Leased, RENEWALS, Renewed, SCOPES_LEN},
     excess,
 };
 use crate::{
@@ -23,10 +23,10 @@ use crate::{
     topology::{Map, Primacy},
 };
 
-/// How many times a lease is renewed in its time.
-const RENEWALS: u32 = 3;
 /// For how long what is given back is gathered: a node that drains tells it in a few calls.
 const GATHER: Duration = Duration::from_millis(5);
+/// How often it is looked whether all nodes are back after leases were lost.
+const SETTLING_LOOK: Duration = Duration::from_millis(200);
 /// How many earlier incarnations are remembered: all attempts in the time of the longest lease. Those from before that
 /// are dead.
 const EARLIER_MAX: usize = 1024;
@@ -38,9 +38,13 @@ pub(super) struct Lessee {
     feed: FeedSender,
     map: watch::Receiver<Arc<Map>>,
     primacy: Primacy,
+    /// Told when a connection for commands is up again: what happened to Redis meanwhile nobody knows.
+    connected: watch::Receiver<u64>,
     /// Those that Redis may count: the one in use, and such as were to take its place and perhaps did.
     earlier: Vec<Arc<str>>,
     renewal: Instant,
+    /// When others are not waited for any more, while some are missing.
+    settled: Instant,
     /// Ends connections that are too many; one such task at most.
     shrinking: JoinSet<()>,
 }
@@ -51,6 +55,7 @@ impl Lessee {
         lease: Duration,
         feed: FeedSender,
         mut map: watch::Receiver<Arc<Map>>,
+        connected: watch::Receiver<u64>,
     ) -> Self {
         let primacy = primacy(&map.borrow_and_update());
         Self {
@@ -59,8 +64,10 @@ impl Lessee {
             feed,
             map,
             primacy,
+            connected,
             earlier: Vec::new(),
             renewal: Instant::now(),
+            settled: Instant::now(),
             shrinking: JoinSet::new(),
         }
     }
@@ -74,9 +81,9 @@ impl Lessee {
         }
         self.shrinking.shutdown().await;
         let earlier = self.earlier.iter().map(|incarnation| &**incarnation);
-        let leaving = self.limits.counter.switch(None, earlier, 0);
+        let leaving = self.limits.counter.leave(earlier);
         match tokio::time::timeout(CLOSE_MAX, leaving).await {
-            Ok(Ok(_)) => {}
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "the lease in Redis was not given back: it will lapse"),
             Err(_) => tracing::debug!("the lease in Redis was not given back in time: it will lapse"),
         }
@@ -93,7 +100,10 @@ impl Lessee {
                     }
                     Err(error) => {
                         tracing::debug!(%error, "this node could not be counted in Redis; trying again");
-                        backoff.wait().await;
+                        tokio::select! {
+                            () = backoff.wait() => {}
+                            Ok(()) = self.connected.changed() => {}
+                        }
                         continue;
                     }
                 }
@@ -102,6 +112,7 @@ impl Lessee {
             tokio::select! {
                 () = limits.work.notified() => tokio::time::sleep(GATHER).await,
                 () = tokio::time::sleep_until(self.renewal.into()) => {}
+                Ok(()) = self.connected.changed() => self.renewal = Instant::now(),
                 changed = self.map.changed() => match changed {
                     Ok(()) => self.follow(),
                     // The topology ends with the transport, which tells `closed` as well.
@@ -137,17 +148,31 @@ impl Lessee {
         self.limits.landed().await;
         self.primacy = primacy(&self.map.borrow_and_update());
         let new: Arc<str> = format!("{}.{:08x}", self.limits.node, rand::random::<u32>()).into();
-        let (held, connections) = {
+        let (held, connections, began) = {
             // With the lock: what is given back from now on is told afterwards.
             let mut state = self.limits.state.lock();
             state.phase = Phase::Joining;
-            (self.limits.ledger.held(), self.limits.ledger.connections())
+            // Who has let some in without asking comes last: if they are too many, it is those that end.
+            let began = state.began.clone().filter(|_| !state.alone);
+            state.alone = false;
+            (self.limits.ledger.held(), self.limits.ledger.connections(), began)
         };
-        let joined = self.enter(&new, &held, connections).await;
+        let joined = self.enter(&new, &held, connections, began.as_deref()).await;
         let mut state = self.limits.state.lock();
         match &joined {
-            Ok(()) => {
-                state.phase = Phase::Counted;
+            Ok(joined) => {
+                let is_missing = joined.nodes < state.nodes && !joined.young.is_zero();
+                state.phase = if is_missing { Phase::Settling } else { Phase::Counted };
+                if is_missing {
+                    tracing::info!(
+                        nodes = joined.nodes,
+                        known = state.nodes,
+                        "Redis has lost its nodes: those that are missing still are waited for"
+                    );
+                    state.untold.clear();
+                    self.settled = Instant::now() + joined.young;
+                }
+                state.began = Some(joined.began.clone());
                 state.incarnation = new;
                 state.changes = 0;
                 state.away = None;
@@ -156,12 +181,13 @@ impl Lessee {
             }
             Err(error) => {
                 state.phase = Phase::Doubtful;
+                state.alone |= began.is_none();
                 state.untold.clear();
                 state.away = Some(error.clone());
             }
         }
         self.limits.changed.notify_waiters();
-        joined
+        joined.map(drop)
     }
 
     async fn enter(
@@ -169,7 +195,8 @@ impl Lessee {
         new: &Arc<str>,
         held: &[rivulet_node::Held],
         connections: usize,
-    ) -> Result<(), TransportError> {
+        began: Option<&str>,
+    ) -> Result<Joined, TransportError> {
         let late = || TransportError::new("what was staged in Redis is gone");
         let counter = &self.limits.counter;
         // What becomes of it is not known when an answer does not come: then the next switch ends it too.
@@ -180,11 +207,11 @@ impl Lessee {
         let Leased::Alive(()) = counter.stage(new, held).await? else { return Err(late()) };
         let others = self.earlier.iter().map(|incarnation| &**incarnation);
         let others = others.filter(|earlier| *earlier != &**new);
-        let Leased::Alive(()) = counter.switch(Some(new), others, connections).await? else {
+        let Leased::Alive(joined) = counter.switch(new, others, connections, began).await? else {
             return Err(late());
         };
         self.earlier = vec![new.clone()];
-        Ok(())
+        Ok(joined)
     }
 
     /// Tells what the ledger says now and Redis does not know yet.
@@ -218,8 +245,10 @@ impl Lessee {
         self.renewal = Instant::now() + self.lease / RENEWALS;
         let (incarnation, before) = {
             let state = self.limits.state.lock();
-            if state.phase != Phase::Counted {
-                return;
+            match state.phase {
+                Phase::Counted => {}
+                Phase::Settling => self.renewal = Instant::now() + SETTLING_LOOK,
+                Phase::Doubtful | Phase::Joining => return,
             }
             (state.incarnation.clone(), state.changes)
         };
@@ -229,7 +258,11 @@ impl Lessee {
             }
             Ok(Leased::Alive(renewed)) => {
                 let mut state = self.limits.state.lock();
-                (state.nodes, state.others) = (renewed.nodes, renewed.others);
+                if state.phase != Phase::Settling {
+                    (state.nodes, state.others) = (renewed.nodes, renewed.others);
+                } else if renewed.nodes >= state.nodes || Instant::now() >= self.settled {
+                    self.limits.begin_to_doubt(&mut state, "the nodes that are alive are back");
+                }
             }
             Ok(Leased::Lapsed) => self.limits.doubt(&incarnation, "its lease has ended"),
             Err(error) => {

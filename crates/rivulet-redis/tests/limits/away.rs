@@ -183,3 +183,38 @@ async fn a_new_primary_is_told_what_the_old_one_knew() {
     told_in_the_end(&setup.servers[new], "0:", 10).await;
     assert!(matches!(one.admit(&wanted).await, Err(AdmitError::Refused(_))));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_holds_is_not_given_out_again_by_a_redis_that_lost_it() {
+    let mut redis = RedisServer::start().await;
+    let (one, two) = (Player::start(redis.url()).await, Player::start(redis.url()).await);
+    let closed = [quota(Limit::ConnectionsPerIp, "192.0.2.7", 10)];
+    let shared = [open(Limit::ConnectionsPerSubject, "sub:a", 10)];
+    two.fill(&closed, 10).await;
+    two.fill(&shared, 10).await;
+    eventually("they know each other", PATIENCE, || async {
+        if one.transport.peers().nodes == 2 { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    for is_restarted in [true, false] {
+        if is_restarted {
+            redis.crash();
+            redis.restart_empty().await;
+        } else {
+            redis.command(&["FLUSHALL"]).unwrap();
+        }
+        eventually("both are counted again", PATIENCE, || async {
+            one.admit(&closed).await.unwrap_err();
+            // This node goes on with its share meanwhile, and ends it.
+            let _ = one.admit(&shared).await;
+            match (told(&redis, "2:192.0.2.7")?, one.len()) {
+                (10, 0) => Ok(()),
+                found => Err(format!("{found:?}")),
+            }
+        })
+        .await;
+        told_in_the_end(&redis, "1:sub:a", 10).await;
+        assert_eq!(two.len(), 20, "what was there before stays");
+        assert!(matches!(one.admit(&closed).await, Err(AdmitError::Refused(_))));
+    }
+}

@@ -36,6 +36,8 @@ pub(crate) enum Script {
 /// The year 2096.
 const START_MICROS: u64 = 4_000_000_000_000_000;
 const LEASE_MS: u64 = 15_000;
+/// For how long nodes may be missing from a set of leases.
+const YOUNG_MS: u64 = 6_000;
 /// Each with the most connections that it may hold.
 const SCOPES: [(&str, u32); 6] = [("0:", 12), ("1:a", 3), ("1:b", 5), ("2:x", 4), ("3:t", 2), ("3:u", 1)];
 /// Each with its interval and burst, in microseconds.
@@ -58,6 +60,7 @@ pub(crate) struct Incarnation {
 #[derive(Clone, Debug, Default)]
 struct Node {
     name: String,
+    began: u64,
     earlier: Vec<String>,
     connections: Vec<Vec<&'static str>>,
 }
@@ -76,6 +79,8 @@ pub(crate) struct Model {
     pub(crate) alive: HashMap<String, Incarnation>,
     nodes: Vec<Node>,
     pub(crate) arrivals: HashMap<&'static str, u64>,
+    /// When the set of leases began, in milliseconds.
+    since: Option<u64>,
     pub(crate) names: u32,
     pub(crate) calls: Vec<Call>,
 }
@@ -96,8 +101,16 @@ impl Model {
     pub(crate) fn new(prefix: String) -> Self {
         let nodes = vec![Node::default(); NODES];
         let (alive, arrivals) = Default::default();
-        let mut model =
-            Self { prefix, now: START_MICROS, alive, nodes, arrivals, names: 0, calls: Vec::new() };
+        let mut model = Self {
+            prefix,
+            now: START_MICROS,
+            alive,
+            nodes,
+            arrivals,
+            since: None,
+            names: 0,
+            calls: Vec::new(),
+        };
         (0..NODES).for_each(|node| model.join(node));
         model
     }
@@ -260,7 +273,8 @@ impl Model {
         let ms = self.now / 1000;
         self.alive.retain(|_, incarnation| incarnation.lease_end_ms > ms);
         let args = vec![LEASE_MS.to_string(), name.clone(), connections.to_string()];
-        self.call(Script::Renew, vec![self.key("q:nodes"), self.hash(&name)], args, Value::Array(expected));
+        let keys = vec![self.key("q:nodes"), self.hash(&name), self.key("q:since")];
+        self.call(Script::Renew, keys, args, Value::Array(expected));
     }
 
     fn join(&mut self, node: usize) {
@@ -275,20 +289,33 @@ impl Model {
         self.call(Script::Stage, vec![self.hash(&name)], args, number(1));
         let before = std::mem::take(&mut self.nodes[node].name);
         let ended: Vec<String> = [before.clone()].into_iter().filter(|name| !name.is_empty()).collect();
+        let ms = self.now / 1000;
+        let goes_on = ended.iter().any(|name| self.is_live(name));
         ended.iter().for_each(|name| drop(self.alive.remove(name)));
-        let began = self.live().map(|(_, other)| other.began + 1).max().unwrap_or(0).max(self.now);
-        self.switch(&name, &ended, number(1));
-        let lease_end_ms = self.now / 1000 + LEASE_MS;
+        let others = self.live().count();
+        if others == 0 && !goes_on || self.since.is_none() {
+            self.since = Some(ms);
+        }
+        let age = ms - self.since.unwrap();
+        // Every second one has let somebody in without asking.
+        let before = if self.names.is_multiple_of(2) { self.nodes[node].began } else { 0 };
+        let last = self.live().map(|(_, other)| other.began + 1).max().unwrap_or(0).max(self.now);
+        let began = if before > 0 && (goes_on || age < YOUNG_MS) { before } else { last };
+        self.nodes[node].began = began;
+        let answer = vec![bulk("ok"), number(others + 1), number(age), bulk(&began.to_string())];
+        self.switch(&name, &ended, before, Value::Array(answer));
+        let lease_end_ms = ms + LEASE_MS;
         self.alive.insert(name.clone(), Incarnation { lease_end_ms, counts, changes: 0, began });
         self.nodes[node].name = name;
         self.nodes[node].earlier.extend(ended);
     }
 
-    fn switch(&mut self, new: &str, ended: &[String], expected: Value) {
+    fn switch(&mut self, new: &str, ended: &[String], began: u64, expected: Value) {
         let new_hash = if new.is_empty() { self.key("q:nodes") } else { self.hash(new) };
-        let mut keys = vec![self.key("q:nodes"), new_hash];
+        let mut keys = vec![self.key("q:nodes"), new_hash, self.key("q:since")];
         keys.extend(ended.iter().map(|name| self.hash(name)));
         let mut args = vec![LEASE_MS.to_string(), "0".to_owned(), new.to_owned()];
+        args.extend([YOUNG_MS.to_string(), began.to_string()]);
         args.extend(ended.iter().cloned());
         self.call(Script::Switch, keys, args, expected);
     }
@@ -297,7 +324,11 @@ impl Model {
     fn leave(&mut self, node: usize) {
         let name = self.nodes[node].name.clone();
         self.alive.remove(&name);
-        self.switch("", &[name], number(1));
+        self.switch("", &[name], 0, Value::Array(vec![bulk("ok")]));
+        // The sorted set holds also those who are dead and not cleared away yet.
+        if self.alive.is_empty() {
+            self.since = None;
+        }
     }
 
     fn late(&mut self, node: usize, what: u8) {
@@ -305,7 +336,7 @@ impl Model {
         match what {
             0 => self.admit(node, &name, &SCOPES[1..3], &[]),
             1 => self.settle(&name, &[SCOPES[1].0], -1),
-            2 => self.switch(&name, &[], bulk("lapsed")),
+            2 => self.switch(&name, &[], 0, Value::Array(vec![bulk("lapsed")])),
             _ => {
                 let args = vec![LEASE_MS.to_string(), "0".to_owned(), SCOPES[1].0.to_owned(), "9".to_owned()];
                 self.call(Script::Stage, vec![self.hash(&name)], args, bulk("lapsed"));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use rivulet_http::{CertificateFiles, Certificates, ProxyProtocol};
+use rivulet_http::{CertificateFiles, Certificates, ForwardingHeader, ProxyProtocol};
 
 use super::reader::Reader;
 use crate::settings;
@@ -15,6 +15,8 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<Certificates>>,
     /// Whose word about a client's address is believed.
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// The header in which they tell it.
+    pub(crate) forwarding_header: ForwardingHeader,
     /// Whether each connection begins with a PROXY header.
     pub(crate) proxy_protocol: ProxyProtocol,
 }
@@ -23,13 +25,18 @@ impl Reader<'_> {
     pub(super) fn listener(&mut self) -> Option<Listener> {
         let tls = self.certificates("tls-cert-file", "tls-key-file");
         let trusted_proxies = self.trusted_proxies();
+        let forwarding_header = self.value("forwarding-header", forwarding_header);
+        if self.is_given("forwarding-header") && !self.is_given("trusted-proxy") {
+            let text = "--forwarding-header needs --trusted-proxy: from whom it is believed";
+            self.mistakes.push(text.to_owned());
+        }
         let proxy_protocol = self.value("proxy-protocol", settings::is_on);
         if proxy_protocol == Some(true) && !self.is_given("trusted-proxy") {
             let text = "--proxy-protocol needs --trusted-proxy: from whom the headers are believed";
             self.mistakes.push(text.to_owned());
         }
         let proxy_protocol = if proxy_protocol? { ProxyProtocol::Required } else { ProxyProtocol::Off };
-        Some(Listener { tls: tls?, trusted_proxies, proxy_protocol })
+        Some(Listener { tls: tls?, trusted_proxies, forwarding_header: forwarding_header?, proxy_protocol })
     }
 
     /// The certificate that two settings name with its key. `Some(None)`: there is none. `None`: there is a mistake.
@@ -80,6 +87,14 @@ impl Reader<'_> {
         }
         networks
     }
+}
+
+fn forwarding_header(text: &str) -> Result<ForwardingHeader, &'static str> {
+    if text.eq_ignore_ascii_case("x-forwarded-for") {
+        return Ok(ForwardingHeader::XForwardedFor);
+    }
+    let is_forwarded = text.eq_ignore_ascii_case("forwarded");
+    is_forwarded.then_some(ForwardingHeader::Forwarded).ok_or("must be X-Forwarded-For or Forwarded")
 }
 
 fn overlap(one: &IpNet, other: &IpNet) -> bool {

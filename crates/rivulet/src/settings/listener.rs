@@ -13,9 +13,16 @@ pub(super) const SETTINGS: &[Setting] = &[
     many(
         "trusted-proxy",
         "CIDR",
-        "Network of the proxies in front, like 10.0.0.0/8 or fd00::/8: only what they say in Forwarded, \
-         X-Forwarded-For or a PROXY header is believed about a client's address",
+        "Network of the proxies in front, like 10.0.0.0/8 or fd00::/8: only what they say in --forwarding-header \
+         or a PROXY header is believed about a client's address",
     ),
+    one(
+        "forwarding-header",
+        "NAME",
+        "Header in which they say it: X-Forwarded-For, or Forwarded (RFC 7239). The other one is not read: they may \
+         pass it on as clients forge it",
+    )
+    .default("X-Forwarded-For"),
     switch(
         "proxy-protocol",
         "Each connection begins with a PROXY header, version 2, and only those of --trusted-proxy may connect",

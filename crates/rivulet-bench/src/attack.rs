@@ -1,0 +1,311 @@
+//! Hostile clients, each of one kind, and what they do to keep a hub busy.
+//!
+//! Each has a thread of its own and paces itself: what is asked is what the hub spends on a nuisance, not how much
+//! traffic a machine can take.
+
+use std::{
+    io::{ErrorKind, Read, Write},
+    net::{SocketAddr, SocketAddrV4, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+
+use crate::{
+    approach::{Approach, proxy_header},
+    subscriber,
+};
+
+/// Longest wait for a step of a connection.
+const STEP_MAX: Duration = Duration::from_secs(2);
+/// How often a slow one sends its next byte.
+const DRIP: Duration = Duration::from_secs(1);
+/// How often a hasty one comes again.
+const AGAIN: Duration = Duration::from_millis(250);
+/// What a pipelining one sends per second; what was seen to keep actix busy for ever was a little less.
+const FLOOD_LEN: usize = 1_000_000;
+/// The headers of one that sends a megabyte of them: few lines, as their number is limited everywhere.
+const HEADER_LINES: usize = 64;
+const HEADER_LINE_LEN: usize = 16 * 1024;
+/// The pieces in which they come from one that hopes for the whole to be looked at again with each.
+const PIECE_LEN: usize = 1024;
+/// How often a thread looks whether it is over.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a hostile client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Sends a byte of a head every second, on many connections.
+    SlowHead,
+    /// Sends a byte of a publish request's body every second, on many connections.
+    SlowBody,
+    /// Opens a stream and pipelines requests behind its own, a megabyte a second.
+    PipelinedFlood,
+    /// Sends a megabyte of headers at once, again and again.
+    LongHeaders,
+    /// The same in pieces of a kilobyte.
+    HeadersInPieces,
+    /// Sends half of TLS' hello and waits, on many connections.
+    StalledHandshake,
+    /// Sends half of a PROXY header and waits, on many connections.
+    StalledProxyHeader,
+}
+
+/// Whom it attacks, and with what.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) hub: SocketAddr,
+    pub(crate) approach: Approach,
+    pub(crate) token: String,
+    /// Connections of those that hold many.
+    pub(crate) connections: usize,
+}
+
+/// A hostile client at work. Dropping it ends it.
+pub(crate) struct Attack {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<anyhow::Result<Done>>>,
+}
+
+/// What it has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) connections: u64,
+    pub(crate) bytes: u64,
+    /// Connections that the hub ended.
+    pub(crate) ended: u64,
+    /// How long the hub bore with one connection at most.
+    pub(crate) longest: Duration,
+}
+
+impl Done {
+    /// Together with another.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            connections: self.connections + other.connections,
+            bytes: self.bytes + other.bytes,
+            ended: self.ended + other.ended,
+            longest: self.longest.max(other.longest),
+        }
+    }
+}
+
+impl Attack {
+    pub(crate) fn start(kind: Kind, target: Target) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let attacker = Attacker { kind, target, stop: stop.clone(), done: Done::default() };
+        let thread = Some(thread::spawn(move || attacker.run()));
+        Self { stop, thread }
+    }
+
+    /// Ends it; answers what it did, or why it could not.
+    pub(crate) fn stop(mut self) -> anyhow::Result<Done> {
+        self.stop.store(true, Ordering::Relaxed);
+        let Some(thread) = self.thread.take() else { bail!("the attack was ended before") };
+        thread.join().unwrap_or_else(|_| bail!("the attack has panicked"))
+    }
+}
+
+impl Drop for Attack {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // Whatever it says, nobody wants to know any more.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Attacker {
+    kind: Kind,
+    target: Target,
+    stop: Arc<AtomicBool>,
+    done: Done,
+}
+
+/// One of its connections.
+struct Nuisance {
+    stream: TcpStream,
+    began: Instant,
+    /// What is still to be sent, a byte at a time.
+    rest: std::vec::IntoIter<u8>,
+}
+
+impl Attacker {
+    fn run(mut self) -> anyhow::Result<Done> {
+        match self.kind {
+            Kind::SlowHead | Kind::SlowBody | Kind::StalledHandshake | Kind::StalledProxyHeader => {
+                self.hold_many()?;
+            }
+            Kind::PipelinedFlood => self.flood()?,
+            Kind::LongHeaders => self.come_again(HEADER_LINES * HEADER_LINE_LEN)?,
+            Kind::HeadersInPieces => self.come_again(PIECE_LEN)?,
+        }
+        Ok(self.done)
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn pause(&self, duration: Duration) {
+        let until = Instant::now() + duration;
+        while !self.is_over() && Instant::now() < until {
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn connect(&mut self) -> anyhow::Result<TcpStream> {
+        let stream =
+            TcpStream::connect_timeout(&self.target.hub, STEP_MAX).context("connecting an attacker")?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(STEP_MAX))?;
+        stream.set_write_timeout(Some(STEP_MAX))?;
+        self.done.connections += 1;
+        Ok(stream)
+    }
+
+    /// Writes as much as the hub takes. That it takes no more is its good right, and ends the connection.
+    fn write(&mut self, stream: &mut TcpStream, bytes: &[u8]) -> bool {
+        let written = stream.write_all(bytes).is_ok();
+        self.done.bytes += if written { bytes.len() as u64 } else { 0 };
+        written
+    }
+
+    fn note_end(&mut self, began: Instant) {
+        self.done.ended += 1;
+        self.done.longest = self.done.longest.max(began.elapsed());
+    }
+
+    fn hold_many(&mut self) -> anyhow::Result<()> {
+        let mut held: Vec<Nuisance> = Vec::new();
+        while !self.is_over() {
+            while held.len() < self.target.connections && !self.is_over() {
+                held.push(self.begin()?);
+            }
+            self.pause(DRIP);
+            let before = held.len();
+            held.retain_mut(|nuisance| {
+                let goes_on = nuisance.drip();
+                self.done.bytes += u64::from(goes_on);
+                if !goes_on {
+                    self.note_end(nuisance.began);
+                }
+                goes_on
+            });
+            if held.len() == before && before == 0 {
+                bail!("the hub lets nobody in");
+            }
+        }
+        for nuisance in held {
+            self.done.longest = self.done.longest.max(nuisance.began.elapsed());
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) -> anyhow::Result<Nuisance> {
+        let (at_once, rest) = self.opening()?;
+        let mut stream = self.connect()?;
+        stream.write_all(&at_once).context("beginning an attack")?;
+        stream.set_nonblocking(true)?;
+        Ok(Nuisance { stream, began: Instant::now(), rest: rest.into_iter() })
+    }
+
+    /// What is sent at once, and what byte by byte.
+    fn opening(&self) -> anyhow::Result<(Vec<u8>, Vec<u8>)> {
+        let Target { hub, token, approach, .. } = &self.target;
+        let ahead = approach.ahead();
+        Ok(match self.kind {
+            Kind::SlowBody => {
+                let head = format!(
+                    "POST /.well-known/mercure HTTP/1.1\r\nHost: {hub}\r\nAuthorization: Bearer {token}\r\n\
+                     Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100000\r\n\r\n"
+                );
+                ([ahead, head.into_bytes()].concat(), b"topic=slow&data=".repeat(1_000))
+            }
+            Kind::StalledHandshake => {
+                let mut tls = approach.tls_connection()?.context("there is no TLS to stall in")?;
+                let mut hello = Vec::new();
+                while tls.wants_write() {
+                    tls.write_tls(&mut hello)?;
+                }
+                hello.truncate(hello.len() / 2);
+                ([ahead, hello].concat(), Vec::new())
+            }
+            Kind::StalledProxyHeader => {
+                let SocketAddr::V4(hub) = *hub else { bail!("{hub} is no IPv4 address") };
+                let mut header = proxy_header(SocketAddrV4::new(*hub.ip(), 1), hub);
+                header.truncate(header.len() / 2);
+                (header, Vec::new())
+            }
+            _ => (ahead, subscriber::request(*hub, "slow", token).repeat(1_000)),
+        })
+    }
+
+    fn flood(&mut self) -> anyhow::Result<()> {
+        let (hub, token) = (self.target.hub, self.target.token.clone());
+        let request = subscriber::request(hub, "https://example.com/bench/flood", &token);
+        let more = request.repeat(FLOOD_LEN / request.len());
+        while !self.is_over() {
+            let (mut stream, began) = (self.connect()?, Instant::now());
+            let mut goes_on = self.write(&mut stream, &request);
+            let mut status = [0; b"HTTP/1.1 200".len()];
+            stream.read_exact(&mut status).context("opening a stream before a flood")?;
+            if &status != b"HTTP/1.1 200" {
+                bail!("a stream was refused with {}", String::from_utf8_lossy(&status));
+            }
+            while goes_on && !self.is_over() {
+                goes_on = self.write(&mut stream, &more);
+                self.pause(DRIP);
+            }
+            if goes_on {
+                self.done.longest = self.done.longest.max(began.elapsed());
+            } else {
+                self.note_end(began);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a megabyte of headers in pieces of this length, waits for what the hub says to it, and comes again.
+    fn come_again(&mut self, piece_len: usize) -> anyhow::Result<()> {
+        let mut head = format!("GET /.well-known/mercure?topic=a HTTP/1.1\r\nHost: {}\r\n", self.target.hub);
+        for line in 0..HEADER_LINES {
+            head.push_str(&format!("X-Line-{line}: {}\r\n", "x".repeat(HEADER_LINE_LEN)));
+        }
+        head.push_str("\r\n");
+        while !self.is_over() {
+            let (mut stream, began) = (self.connect()?, Instant::now());
+            let took_all = head.as_bytes().chunks(piece_len).all(|piece| self.write(&mut stream, piece));
+            let mut answer = [0; 256];
+            let answered = stream.read(&mut answer).unwrap_or(0);
+            if took_all && answer[..answered].starts_with(b"HTTP/1.1 200") {
+                bail!("the hub has taken a megabyte of headers");
+            }
+            self.note_end(began);
+            self.pause(AGAIN);
+        }
+        Ok(())
+    }
+}
+
+impl Nuisance {
+    /// Sends the next byte, if there is one; false when the hub has ended the connection.
+    fn drip(&mut self) -> bool {
+        let mut answer = [0; 512];
+        loop {
+            match self.stream.read(&mut answer) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return false,
+            }
+        }
+        self.rest.next().is_none_or(|byte| self.stream.write_all(&[byte]).is_ok())
+    }
+}
