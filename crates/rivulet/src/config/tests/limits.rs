@@ -47,6 +47,22 @@ fn limits_are_read_from_flags_variables_and_the_file() {
 }
 
 #[test]
+fn what_does_nothing_without_redis_is_warned_of() {
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let config = read(&[&[SECRET, "--limit-publishes-per-topic=5/s"], arguments].concat(), &[]).unwrap();
+        assert_eq!(config.warnings.len(), expected.len(), "{arguments:?}: {:?}", config.warnings);
+        for (warning, name) in config.warnings.iter().zip(expected) {
+            assert!(warning.starts_with(name) && warning.contains("--redis-url"), "{warning}");
+        }
+    };
+    let both = ["--limit-closed=publishes-per-topic", "--shed=5"];
+    check(&both, &["--limit-closed", "--shed"]);
+    check(&both[..1], &["--limit-closed"]);
+    check(&["--shed=0"], &[]);
+    check(&[both[0], both[1], "--redis-url=redis://127.0.0.1"], &[]);
+}
+
+#[test]
 fn trusted_proxies_are_networks_or_addresses() {
     let environment = [("RIVULET_TRUSTED_PROXY", "10.0.0.0/8 192.0.2.7 fd00::/8")];
     let config = read(&[SECRET, "--proxy-protocol"], &environment).unwrap();
