@@ -1,30 +1,34 @@
 //! Profiles of a hub at work, read by the standard tool: Go's `pprof`.
 
-use std::{path::Path, process::Command};
+use std::{path::Path, process::Stdio};
 
 use rivulet_tests::{Backend, Hub, PATIENCE, Request, Response, eventually};
+use tokio::process::Command;
 
-/// What Go's pprof says about a profile that lies in a file: the functions with the most first.
-fn top(profile: &Path) -> String {
-    let output = Command::new("go")
-        .args(["tool", "pprof", "-top", "-cum", "-nodecount=1000", "-symbolize=none"])
-        .arg(profile)
-        // It wants a place of its own for what it downloads, which is nothing.
-        .env("HOME", profile.parent().expect("a file lies in a directory"))
-        .output()
-        .expect("go can be started");
+/// The README's commands, one a line, with the address of this test's hub.
+fn commands(hub: &Hub) -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(path).expect("there is a README.md");
+    let (_, rest) = readme.split_once("<!-- test: profiles -->\n```sh\n").expect("the README has them");
+    let (commands, _) = rest.split_once("```").expect("the block ends");
+    assert!(commands.lines().all(|command| command.contains("127.0.0.1:9180")), "{commands}");
+    commands.lines().map(|command| command.replace("127.0.0.1:9180", &hub.admin().to_string())).collect()
+}
+
+/// What Go's pprof says about a profile that it gets from the hub: the functions with the most first.
+async fn top(command: &str, directory: &Path) -> String {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &format!("exec {command}")])
+        // It keeps what it got at home.
+        .env("HOME", directory)
+        .env("PPROF_TMPDIR", directory)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = shell.output().await.expect("a shell can be started");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     text
-}
-
-/// Saves an answer's body.
-fn save(response: &Response, directory: &Path, name: &str) -> std::path::PathBuf {
-    assert_eq!(response.status, 200, "{response:?}");
-    assert_eq!(response.header("content-type"), Some("application/octet-stream"));
-    let path = directory.join(name);
-    std::fs::write(&path, &response.body).expect("a temporary directory");
-    path
 }
 
 async fn get(hub: &Hub, path: &str) -> Response {
@@ -57,24 +61,23 @@ async fn go_reads_profiles_of_the_heap_and_of_the_cpu_that_were_made_at_once_und
     for _ in 0..20 {
         streams.push(hub.subscribe("topic=a").await);
     }
+    let commands = commands(&hub);
+    let [heap, cpu] = &commands[..] else { panic!("two kinds of profiles: {commands:?}") };
     let (cpu, heap) = under_load(&hub, async {
-        tokio::join!(get(&hub, "/debug/pprof/profile?seconds=2"), async {
+        tokio::join!(top(cpu, dir.path()), async {
             get(&hub, "/debug/pprof/heap").await;
-            get(&hub, "/debug/pprof/heap").await
+            top(heap, dir.path()).await
         })
     })
     .await;
 
-    let heap = top(&save(&heap, dir.path(), "heap.pb.gz"));
     assert!(heap.contains("Type: inuse_space"), "{heap}");
     assert!(heap.contains("rivulet_http::publish::"), "{heap}");
     assert!(!heap.contains("prof_backtrace"), "the allocator's own functions are left out: {heap}");
 
-    let cpu = save(&cpu, dir.path(), "cpu.pb.gz");
-    let all = top(&cpu);
-    assert!(all.contains("Type: cpu"), "{all}");
-    assert!(all.contains("rivulet_http::"), "{all}");
-    assert!(!all.contains("perf_signal_handler"), "the profiler's own functions are left out: {all}");
+    assert!(cpu.contains("Type: cpu"), "{cpu}");
+    assert!(cpu.contains("rivulet_http::"), "{cpu}");
+    assert!(!cpu.contains("perf_signal_handler"), "the profiler's own functions are left out: {cpu}");
 
     // Nobody was lost on the way: every stream goes on.
     let last = hub.publish(&[("topic", "a"), ("data", "last")]).await;

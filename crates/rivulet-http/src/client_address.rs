@@ -8,6 +8,7 @@ use std::{
     borrow::Cow,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::atomic::Ordering::Relaxed,
+    time::Instant,
 };
 
 use actix_web::{
@@ -16,7 +17,10 @@ use actix_web::{
 };
 use ipnet::IpNet;
 
-use crate::{hub::Hub, stats::HttpStats};
+use crate::{hub::Hub, rarely::Rarely, stats::HttpStats};
+
+/// Of one node there is one configuration of proxies, so that all headers that it ignores are one story.
+static IGNORED: Rarely = Rarely::new();
 
 /// How many entries of a list are looked at: no chain of proxies is so long.
 const HOPS_MAX: usize = 32;
@@ -78,7 +82,10 @@ fn resolve(
     let has = |name| headers.contains_key(name);
     if !is_trusted(peer, trusted) {
         let forged = has(header::FORWARDED) || has(header::X_FORWARDED_FOR);
-        stats.forwarding_ignored.fetch_add(forged.into(), Relaxed);
+        if forged {
+            stats.forwarding_ignored.fetch_add(1, Relaxed);
+            tell_ignored(peer);
+        }
         return peer;
     }
     let lines: Vec<&[u8]> = headers.get_all(header.name()).map(|line| line.as_bytes()).collect();
@@ -88,6 +95,17 @@ fn resolve(
     };
     stats.forwarding_malformed.fetch_add(walked.malformed.into(), Relaxed);
     walked.client
+}
+
+/// Behind a proxy that was forgotten all clients seem to be one, and share its limits.
+fn tell_ignored(peer: IpAddr) {
+    if let Some(unsaid) = IGNORED.say(Instant::now()) {
+        tracing::warn!(
+            %peer,
+            unsaid,
+            "Who a request was forwarded for is ignored: if the peer is a proxy of yours, name it with --trusted-proxy"
+        );
+    }
 }
 
 fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {

@@ -150,6 +150,10 @@ impl Config {
         let stopping = reader.stopping();
         let log_format = reader.value("log-format", values::log_format);
         let log_filter = reader.value("log-level", values::log_filter);
+        let mut warnings = reader.layers.warnings.clone();
+        if let (Some(None), Some(limits), Some(stopping)) = (&redis, &limits, &stopping) {
+            warnings.extend(idle_without_redis(limits, stopping));
+        }
         Some(Self {
             mode,
             listen: listen?,
@@ -177,7 +181,16 @@ impl Config {
             stopping: stopping?,
             log: LogConfig { format: log_format?, filter: log_filter? },
             description: reader.layers.describe(),
-            warnings: reader.layers.warnings.clone(),
+            warnings,
         })
     }
+}
+
+/// What does nothing as long as there is one node only, without being wrong.
+fn idle_without_redis(limits: &Limits, stopping: &Stopping) -> impl Iterator<Item = String> {
+    let closed =
+        "--limit-closed does nothing without --redis-url: the node counts for itself, and is never away";
+    let shed = "--shed does nothing without --redis-url: there are no other nodes that streams could find";
+    let idle = [(!limits.hub.closed_when_away.is_empty(), closed), (stopping.shed.is_some(), shed)];
+    idle.into_iter().filter(|(is_given, _)| *is_given).map(|(_, warning)| warning.to_owned())
 }

@@ -47,6 +47,16 @@ async fn a_kick_ends_connections_on_all_nodes_and_only_those_that_are_meant() {
     expect_ended(&here, json!({"ip": "198.51.100.7", "topic": "b"}), 0).await;
     expect_ended(&here, json!({"ip": "198.51.100.7"}), 1).await;
     assert_eq!(far.rest().await, []);
+    let neighbours = ["2001:db8:1:2::3", "2001:db8:1:2:ffff::4"];
+    let from = |ip: &str| Request::subscribe("topic=c").header("X-Forwarded-For", ip);
+    let mut near = [here.open(&from(neighbours[0])).await, there.open(&from(neighbours[1])).await];
+    assert_eq!(listed(&there, "ip=2001:db8:1:2::/64").await.len(), 1);
+    assert_eq!(listed(&there, "ip=2001:db8:1:3::/64").await.len(), 0);
+    expect_ended(&here, json!({"ip": "2001:db8:1:3::/64"}), 0).await;
+    expect_ended(&here, json!({"ip": "2001:db8:1:2::/64"}), 2).await;
+    for stream in &mut near {
+        assert_eq!(stream.rest().await, []);
+    }
     here.publish(&[("topic", "a"), ("topic", "b"), ("data", "still here")]).await;
     for stream in &mut bob {
         assert_eq!(stream.data(1).await, ["still here"]);
@@ -59,7 +69,7 @@ async fn a_kick_ends_connections_on_all_nodes_and_only_those_that_are_meant() {
     expect_ended(&there, json!({"topic": "a"}), 1).await;
     assert_eq!(bob[0].rest().await, []);
     let kicked = |hub: &Hub| hub.metrics().sum("rivulet_streams_closed_total", "reason=\"kicked\"");
-    assert_eq!((kicked(&here), kicked(&there)), (Some(2.0), Some(3.0)));
+    assert_eq!((kicked(&here), kicked(&there)), (Some(3.0), Some(4.0)));
 }
 
 #[tokio::test]
@@ -81,6 +91,9 @@ async fn a_kick_that_cannot_be_read_ends_nobody_and_says_why() {
     check("{\"subject\": 7}", "parameter-invalid", &["subject", "7", "a text"]).await;
     check("{\"subject\": \"\"}", "parameter-invalid", &["subject", "4096"]).await;
     check("{\"ip\": \"localhost\"}", "parameter-invalid", &["ip", "localhost", "IP address"]).await;
+    check("{\"ip\": \"2001:db8::/48\"}", "parameter-invalid", &["ip", "2001:db8::/48", "/64"]).await;
+    let twice = "{\"subject\": \"sub:bob\", \"topic\": \"a\", \"subject\": \"sub:alice\"}";
+    check(twice, "parameter-invalid", &["subject", "twice"]).await;
     check("{\"subscriber\": \"x\"}", "parameter-invalid", &["subscriber", "UUID"]).await;
     check("{\"subject\": \"sub:alice\", \"x\": \"y\"}", "parameter-unknown", &["x"]).await;
     let long = json!({"subject": "x".repeat(70_000)}).to_string();

@@ -74,6 +74,13 @@ async fn check_forwarding(header: &str, cases: &[(&str, &str)]) {
     let refusal = open_from(STRANGER, &hub, &via(forged)).await.expect_err("the second");
     assert_eq!(scope(&refusal), STRANGER.to_string());
     assert!(count(&hub, "rivulet_forwarding_headers_ignored_total") >= 2.0);
+    // Once, not with every request; by whom, and what to do if that was not meant.
+    let log = hub.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("was forwarded for is ignored")).collect();
+    assert_eq!(told.len(), 1, "{log}");
+    for word in ["WARN", "--trusted-proxy", &STRANGER.to_string()] {
+        assert!(told[0].contains(word), "{word} is not in {}", told[0]);
+    }
 }
 
 #[tokio::test]

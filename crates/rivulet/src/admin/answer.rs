@@ -112,6 +112,12 @@ impl Problem {
         Self { kind, detail: detail.into(), parameter: None, allow: None, retry_after: None }
     }
 
+    /// Something that may stand once stands there again.
+    pub(super) fn repeated(name: &str) -> Self {
+        let detail = format!("{name} stands there twice, and may stand once");
+        Self::new(ProblemKind::ParameterInvalid, detail).at(name)
+    }
+
     /// There is no such path.
     pub(super) fn not_found() -> Self {
         Self::new(ProblemKind::NotFound, "/ lists what there is")

@@ -56,7 +56,8 @@ pub(super) fn serve(config: &mut web::ServiceConfig, endpoints: Vec<Endpoint>) {
     config.default_service(web::to(|| async { Err::<&str, _>(Problem::not_found()) }));
 }
 
-/// The parameters of a request, which may be these and no others: a misspelt one would seem to be obeyed.
+/// The parameters of a request, which may be these and no others, each once: a misspelt one, or one of two, would seem to
+/// be obeyed.
 pub(super) fn parameters<const N: usize>(
     request: &HttpRequest,
     known: [&str; N],
@@ -64,6 +65,7 @@ pub(super) fn parameters<const N: usize>(
     let mut values = [const { None }; N];
     for (name, value) in url::form_urlencoded::parse(request.query_string().as_bytes()) {
         match known.iter().position(|known| *known == name) {
+            Some(index) if values[index].is_some() => return Err(Problem::repeated(&name)),
             Some(index) => values[index] = Some(value.into_owned()),
             None => {
                 let detail = match known.join(", ") {

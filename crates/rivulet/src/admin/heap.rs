@@ -20,31 +20,37 @@ pub(super) fn profile() -> Result<Option<Vec<u8>>, Box<dyn Error + Send + Sync>>
 }
 
 /// Takes the allocator's own functions off the stacks: everything would be attributed to the one that takes the samples.
+///
+/// What the program calls have well-known names, and what they call in turn is the allocator's too, whatever its name.
 fn drop_allocator(profile: &mut StackProfile) {
     let mut known = HashMap::new();
     for (stack, _) in &mut profile.stacks {
         // The root stands first.
-        let own = stack.addrs.iter().rev().take(ALLOCATOR_FRAMES_MAX);
-        let own =
-            own.take_while(|address| *known.entry(**address).or_insert_with(|| is_allocator(**address)));
-        let own = own.count();
-        stack.addrs.truncate(stack.addrs.len() - own);
+        let mut entered =
+            |address: &usize| *known.entry(*address).or_insert_with(|| is_allocator_entry(*address));
+        let first = stack.addrs.len().saturating_sub(ALLOCATOR_FRAMES_MAX);
+        if let Some(outermost) = stack.addrs[first..].iter().position(&mut entered) {
+            stack.addrs.truncate(first + outermost);
+        }
     }
 }
 
-/// Whether the function that will be returned to at an address is one of the allocator's, which is written in C, or what
-/// stands between it and the program.
-fn is_allocator(address: usize) -> bool {
-    let (mut name, mut is_mangled) = (String::new(), false);
+/// Whether the function that will be returned to at an address is one that enters the allocator.
+fn is_allocator_entry(address: usize) -> bool {
+    let mut name = String::new();
     // The address behind a call may be that of another function. Of functions that were inlined the last is the one into
-    // which they were.
+    // which they were: it counts, as the program may have inlined an entry.
     backtrace::resolve(address.saturating_sub(1) as *mut c_void, |symbol| {
-        let Some(symbol) = symbol.name() else { return };
-        name = format!("{symbol:#}");
-        is_mangled = symbol.as_bytes() != name.as_bytes();
+        name = symbol.name().map(|name| format!("{name:#}")).unwrap_or_default();
     });
-    let between = ["__rustc::__rust_", "__rust_", "<tikv_jemallocator::"];
-    !name.is_empty() && (!is_mangled || between.iter().any(|prefix| name.starts_with(prefix)))
+    is_entry(&name)
+}
+
+/// Whether a function of this name enters the allocator: one of jemalloc's interface, or what Rust calls it by. How a name
+/// is written depends on what is known of the function: debug information may have its last part only.
+fn is_entry(name: &str) -> bool {
+    let prefixes = ["_rjem_", "__rustc::__rust_", "__rust_", "<tikv_jemallocator::"];
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]
@@ -79,6 +85,32 @@ mod tests {
         let allocator =
             |name: &String| ["prof_", "rjem", "do_", "__rust_"].iter().any(|part| name.contains(part));
         assert!(!left.iter().any(allocator), "{left:?}");
+        drop(held);
+    }
+
+    #[test]
+    fn what_the_program_does_stays_in_the_profile_also_where_names_are_short() {
+        // As a release build has them, whose debug information is line tables only.
+        for name in ["_rjem_malloc", "_rjem_rallocx", "__rust_alloc", "__rustc::__rust_realloc"] {
+            assert!(is_entry(name), "{name}");
+        }
+        for name in ["", "alloc", "main", "block_on<()>", "{closure#0}", "prof_backtrace_impl", "rust_alloc"]
+        {
+            assert!(!is_entry(name), "{name}");
+        }
+        let held: Vec<Vec<u8>> = (0..1_600).map(|_| vec![1; 64 << 10]).collect();
+        let mut profile = jemalloc_pprof::PROF_CTL.as_ref().unwrap().blocking_lock().dump_profile().unwrap();
+        let whole: Vec<Vec<usize>> = profile.stacks.iter().map(|(stack, _)| stack.addrs.clone()).collect();
+        drop_allocator(&mut profile);
+        let mut cut = 0;
+        for ((stack, _), whole) in profile.stacks.iter().zip(&whole) {
+            assert!(whole.starts_with(&stack.addrs));
+            if let Some(outermost) = whole.get(stack.addrs.len()) {
+                assert!(is_allocator_entry(*outermost), "{:?}", names(*outermost));
+                cut += 1;
+            }
+        }
+        assert!(cut > 0);
         drop(held);
     }
 

@@ -1,6 +1,6 @@
 //! `/kick`: ends connections, on all nodes of the hub.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -11,8 +11,11 @@ use actix_web::{
     web::{self, Bytes},
 };
 use rivulet_node::{KickReport, KickTarget};
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, Visitor},
+};
+use serde_json::Value;
 use tracing::{info, warn};
 
 use super::{
@@ -87,11 +90,15 @@ fn unread(error: &actix_web::Error) -> Problem {
 }
 
 fn target(body: &[u8]) -> Result<KickTarget, Problem> {
-    let members: Map<String, Value> = serde_json::from_slice(body).map_err(|error| {
+    let Members(members) = serde_json::from_slice(body).map_err(|error| {
         Problem::new(ProblemKind::BodyInvalid, format!("the body must be a JSON object: {error}"))
     })?;
     let mut target = Target::default();
-    for (name, value) in &members {
+    for (index, (name, value)) in members.iter().enumerate() {
+        // Few comparisons: whatever there is no such member for has ended the loop.
+        if members[..index].iter().any(|(earlier, _)| earlier == name) {
+            return Err(Problem::repeated(name));
+        }
         let Some(text) = value.as_str() else {
             let detail = format!("{name} is {value}, and must be a text");
             return Err(Problem::new(ProblemKind::ParameterInvalid, detail).at(name));
@@ -104,4 +111,32 @@ fn target(body: &[u8]) -> Result<KickTarget, Problem> {
         return Err(Problem::new(ProblemKind::ParameterMissing, detail));
     }
     Ok(target)
+}
+
+/// The members of a JSON object as they stand there. A map would have the last of two with the same name, and who is ended
+/// would not be who was named first.
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Members(members))
+    }
 }

@@ -73,6 +73,15 @@ async fn probes_and_metrics_tell_the_nodes_state() {
         "rivulet_delivered_bytes_total 0",
         "rivulet_memory_max_bytes 0",
         "rivulet_memory_tight 0",
+        "rivulet_draining 0",
+        "rivulet_pinned_bytes 0",
+        "rivulet_streams_replaying 0",
+        "rivulet_hub_nodes 1",
+        "rivulet_subscribers_refused_total{reason=\"closing\"} 0",
+        "rivulet_limit_refusals_total{limit=\"connections_total\"} 0",
+        "rivulet_refusals_total{problem=\"quota-exceeded\"} 0",
+        "rivulet_forwarding_headers_ignored_total 0",
+        "rivulet_handshakes_failed_total{reason=\"timeout\"} 0",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");
@@ -120,7 +129,7 @@ async fn the_list_of_paths_has_what_answers_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_wrong_parameter_of_a_profile_is_named() {
+async fn a_wrong_or_repeated_parameter_is_named() {
     let listener = Listener::start();
     let check = async |query: &str, slug: &str, parameter: &str| {
         let (status, found, problem) = listener.problem(Method::GET, &format!("/debug/pprof/{query}")).await;
@@ -136,6 +145,9 @@ async fn a_wrong_parameter_of_a_profile_is_named() {
     }
     check("profile?second=5", "parameter-unknown", "second").await;
     check("heap?seconds=5", "parameter-unknown", "seconds").await;
+    check("profile?seconds=1&seconds=1", "parameter-invalid", "seconds").await;
+    check("../connections?ip=192.0.2.7&limit=1&ip=192.0.2.8", "parameter-invalid", "ip").await;
+    check("../topics?topic=a&topic=", "parameter-invalid", "topic").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ pub(super) const HUB: &[Setting] = &[
         "limit-closed",
         "LIMIT",
         "Limit that lets nobody through while Redis cannot count, by its flag's name without --limit-; else this \
-         node's share of it holds meanwhile",
+         node's share of it holds meanwhile. Publishing is refused then by either, as Redis cannot be written to",
     ),
     one(
         "limits-claim",
