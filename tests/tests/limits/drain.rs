@@ -1,8 +1,14 @@
 //! A node that is asked to stop lets its streams go, one after another.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use rivulet_tests::{Hub, PATIENCE, Request, Subscriber, eventually, metrics, sse::Block, tokens};
+use rivulet_tests::{
+    Hub, PATIENCE, Request, Subscriber, eventually, metrics, redis::RedisServer, sse::Block, tokens,
+};
 
 const STREAMS: usize = 40;
 const DELAY: Duration = Duration::from_secs(2);
@@ -38,8 +44,8 @@ async fn a_drain_is_announced_and_ends_streams_as_an_even_slope() {
         streams.push(hub.subscribe(&format!("topic=t{}&topic=all", number % 7)).await);
     }
     let readers: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(ending(stream))).collect();
-    hub.signal("TERM");
     let asked = Instant::now();
+    hub.signal("TERM");
     eventually("it is not ready any more", PATIENCE, || async {
         let (status, body) = ready(&hub);
         if status == 503 && body.contains("stopping") { Ok(()) } else { Err(body) }
@@ -145,4 +151,54 @@ async fn a_node_without_streams_drains_at_once() {
     drop(hub.open(&Request::subscribe("topic=a").bearer(&token)).await);
     hub.expect_connections(0).await;
     assert_eq!(tokio::task::block_in_place(|| hub.stop()).code(), Some(0), "{}", hub.log());
+}
+
+/// Reads until `end`, on whichever node it finds itself; answers all data, and on how many streams.
+async fn follow(nodes: [SocketAddr; 2], end: &'static str) -> (Vec<String>, usize) {
+    let (mut seen, mut streams, mut last_id) = (Vec::new(), 0, None::<String>);
+    loop {
+        let request = Request::subscribe("topic=a");
+        let request = match &last_id {
+            Some(id) => request.header("Last-Event-ID", id),
+            None => request,
+        };
+        // The first node, then the second: what a load balancer does when the first is not ready.
+        let mut stream = Subscriber::open(nodes[streams.min(1)], &request).await;
+        streams += 1;
+        while let Some(block) = stream.block().await {
+            if let Block::Event(event) = block {
+                last_id = event.id.or(last_id);
+                seen.extend(event.data);
+            }
+            if seen.last().is_some_and(|data| data == end) {
+                return (seen, streams);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_update_loses_nothing_and_repeats_nothing() {
+    let redis = Arc::new(RedisServer::start().await);
+    let flags = ["--drain-delay", "1s", "--drain-period", "3s", "--heartbeat", "1s"];
+    let mut stops = Hub::start(Some(redis.clone()), &flags).await;
+    let stays = Hub::start(Some(redis), &flags).await;
+    let nodes = [stops.address(), stays.address()];
+    let readers: Vec<_> = (0..20).map(|_| tokio::spawn(follow(nodes, "end"))).collect();
+    stops.expect_connections(20).await;
+    stops.signal("TERM");
+    let mut published = Vec::new();
+    while stops.status().is_none() {
+        published.push(format!("{}", published.len()));
+        stays.publish(&[("topic", "a"), ("data", &published[published.len() - 1])]).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    published.push("end".to_owned());
+    stays.publish(&[("topic", "a"), ("data", "end")]).await;
+    for reader in readers {
+        let (seen, streams) = reader.await.expect("a reader does not panic");
+        assert_eq!(seen, published);
+        assert_eq!(streams, 2, "one on each node");
+    }
+    assert_eq!(tokio::task::block_in_place(|| stops.wait()).code(), Some(0), "{}", stops.log());
 }

@@ -144,3 +144,17 @@ fn mistakes_of_certificates_are_told_at_the_start() {
     let nowhere = ["--tls-cert-file", "/nowhere", "--tls-key-file", &other_key];
     refused(&nowhere, &["--tls-cert-file \"/nowhere\" cannot be read"]);
 }
+
+#[tokio::test]
+async fn a_hub_without_certificates_has_nothing_to_read_again() {
+    let hub = Hub::start(None, &[]).await;
+    let mut stream = hub.subscribe("topic=a").await;
+    hub.signal("HUP");
+    eventually("it is logged", PATIENCE, || async {
+        let log = hub.log();
+        if log.contains("SIGHUP") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    hub.publish(&[("topic", "a"), ("data", "still here")]).await;
+    assert_eq!(stream.data(1).await, ["still here"]);
+}

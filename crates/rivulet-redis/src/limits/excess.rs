@@ -12,6 +12,9 @@ use super::{
 };
 use crate::connector::Backoff;
 
+/// How long others may take to tell Redis what they gave back just now: without a pause, connections would be ended for
+/// places that are free already. It is done within milliseconds as a rule.
+const SETTLE: Duration = Duration::from_millis(500);
 /// How often it is looked whether there are too many still, before somebody is told.
 const ROUNDS: usize = 20;
 /// How long a node may take to end some connections.
@@ -27,6 +30,7 @@ struct Excess {
 
 /// Ends connections until no quota is exceeded by what this node holds.
 pub(super) async fn end(limits: &Limits, feed: &FeedSender) {
+    tokio::time::sleep(SETTLE).await;
     let mut backoff = Backoff::new();
     for round in 0..ROUNDS {
         match find(limits).await {

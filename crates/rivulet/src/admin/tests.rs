@@ -73,6 +73,15 @@ async fn probes_and_metrics_tell_the_nodes_state() {
         "rivulet_delivered_bytes_total 0",
         "rivulet_memory_max_bytes 0",
         "rivulet_memory_tight 0",
+        "rivulet_draining 0",
+        "rivulet_pinned_bytes 0",
+        "rivulet_streams_replaying 0",
+        "rivulet_hub_nodes 1",
+        "rivulet_subscribers_refused_total{reason=\"closing\"} 0",
+        "rivulet_limit_refusals_total{limit=\"connections_total\"} 0",
+        "rivulet_refusals_total{problem=\"quota-exceeded\"} 0",
+        "rivulet_forwarding_headers_ignored_total 0",
+        "rivulet_handshakes_failed_total{reason=\"timeout\"} 0",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "{line:?} is not in\n{text}");

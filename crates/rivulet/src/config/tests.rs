@@ -1,5 +1,7 @@
 //! What is accepted, what is refused, and that every mistake is told at once.
 
+mod limits;
+
 use std::io::Write as _;
 
 use super::*;
