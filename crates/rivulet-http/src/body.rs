@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, http::header, web};
 use futures_util::StreamExt;
-use rivulet_node::SubscribeError;
+use rivulet_node::Node;
 
 use crate::{
     bodies::{BodiesBusy, BodyMemory},
@@ -91,7 +91,7 @@ impl Collected<'_> {
         if !self.body.memory.has_room(announced) {
             return Err(limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max));
         }
-        if announced > LARGE_LEN as u64 { check_memory(&self.hub.node.check_room()) } else { Ok(()) }
+        if announced > LARGE_LEN as u64 { check_memory(&self.hub.node) } else { Ok(()) }
     }
 
     async fn collect(mut self, mut payload: web::Payload) -> Result<Body, Problem> {
@@ -114,7 +114,7 @@ impl Collected<'_> {
             return Ok(());
         }
         if len > LARGE_LEN && bytes.len() <= LARGE_LEN {
-            check_memory(&self.hub.node.check_room())?;
+            check_memory(&self.hub.node)?;
         }
         let had = bytes.capacity();
         let doubled = len.max(2 * had).min(self.len_max);
@@ -133,11 +133,8 @@ impl Collected<'_> {
 }
 
 /// A node that is full, or leaves, still publishes; one that is short of memory takes small bodies only.
-fn check_memory(room: &Result<(), SubscribeError>) -> Result<(), Problem> {
-    match room {
-        Err(SubscribeError::MemoryTight) => Err(limit_problem::memory_tight()),
-        _ => Ok(()),
-    }
+fn check_memory(node: &Node) -> Result<(), Problem> {
+    if node.is_memory_tight() { Err(limit_problem::memory_tight(node)) } else { Ok(()) }
 }
 
 fn too_long(len_max: usize) -> Problem {
@@ -146,14 +143,20 @@ fn too_long(len_max: usize) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use rivulet_node::{MemoryTransport, NodeConfig, Retention};
+
     use super::*;
 
-    #[test]
-    fn only_a_shortage_of_memory_keeps_large_bodies_out() {
-        assert!(check_memory(&Ok(())).is_ok());
-        assert!(check_memory(&Err(SubscribeError::NodeFull)).is_ok());
-        assert!(check_memory(&Err(SubscribeError::Closing)).is_ok());
-        let problem = check_memory(&Err(SubscribeError::MemoryTight)).unwrap_err();
-        assert_eq!(serde_json::to_value(problem.document()).unwrap()["status"], 503);
+    #[tokio::test]
+    async fn only_a_shortage_of_memory_keeps_large_bodies_out() {
+        let (transport, feed) = MemoryTransport::start(Retention::default());
+        let node = Node::start(transport, feed, NodeConfig { connections_max: 0, ..NodeConfig::default() });
+        assert!(check_memory(&node).is_ok(), "a full node publishes");
+        node.leave();
+        assert!(check_memory(&node).is_ok(), "so does one that leaves");
+        node.set_memory_tight(true);
+        let problem = check_memory(&node).unwrap_err();
+        assert_eq!(serde_json::to_value(problem.document()).unwrap()["limit"], "node_memory_bytes");
+        node.shutdown().await;
     }
 }

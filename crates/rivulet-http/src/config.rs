@@ -43,7 +43,9 @@ pub struct HttpConfig {
     /// How long a connection may take from accept until its PROXY header has been read and its TLS handshake is done.
     pub handshake_timeout: Duration,
     /// How many TLS handshakes a worker has under way at a time; others wait, which their timeout bounds. Each costs a
-    /// third of a millisecond of CPU with an ECDSA key (RSA: more), and after a network hiccup all clients want one.
+    /// third of a millisecond of CPU with an ECDSA key (RSA: more) and some 10 KB, and after a network hiccup all clients
+    /// want one. Most of its time a handshake waits for its peer: with few places, a hundred peers a second that stall
+    /// would keep everybody else out.
     pub handshakes_max: usize,
     /// Whether connections begin with a header of the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
@@ -89,7 +91,7 @@ impl HttpConfig {
             batch_len_max: 8 * 1024 * 1024,
             tls: None,
             handshake_timeout: Duration::from_secs(10),
-            handshakes_max: 256,
+            handshakes_max: 4096,
             proxy_protocol: ProxyProtocol::Off,
             trusted_proxies: Vec::new(),
             forwarding_header: ForwardingHeader::default(),

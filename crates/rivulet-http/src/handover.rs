@@ -17,7 +17,7 @@ use futures_util::future::poll_fn;
 use rivulet_node::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How often actix may be woken in a row without touching the socket. What our handlers wait for wakes them a few
+/// How often actix may be woken in a row without reading or writing a byte. What our handlers wait for wakes them a few
 /// times; a client that sends more requests ahead than actix' buffer takes makes it wake itself without end, one core
 /// per connection, until the handler is done.
 const IDLE_POLLS_MAX: u32 = 10_000;
@@ -27,7 +27,7 @@ pub(crate) struct Slot<S> {
     socket: RefCell<Option<S>>,
     /// Whether actix has written something that the socket has not taken completely.
     unflushed: Cell<bool>,
-    /// How often actix was woken since it last read or wrote.
+    /// How often actix was woken since it last read or wrote a byte.
     idle_polls: Cell<u32>,
     /// Who waits for [`Slot::unflushed`] to become false.
     waiting: Cell<Option<Waker>>,
@@ -70,8 +70,11 @@ impl<S> Slot<S> {
         self.idle_polls.get() > IDLE_POLLS_MAX
     }
 
+    /// Only what moves bytes counts: a client that sends ahead and reads nothing has actix try to write without end.
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
-        self.idle_polls.set(0);
+        if matches!(written, Poll::Ready(Ok(_))) {
+            self.idle_polls.set(0);
+        }
         if !matches!(written, Poll::Ready(Err(_))) {
             self.unflushed.set(true);
         }
@@ -160,11 +163,15 @@ fn handed_over() -> io::Error {
 
 impl<S: AsyncRead + Unpin> AsyncRead for Handover<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.0.idle_polls.set(0);
-        match self.0.socket.borrow_mut().as_mut() {
+        let filled = buf.filled().len();
+        let read = match self.0.socket.borrow_mut().as_mut() {
             Some(socket) => Pin::new(socket).poll_read(cx, buf),
             None => Poll::Ready(Ok(())),
+        };
+        if buf.filled().len() > filled {
+            self.0.idle_polls.set(0);
         }
+        read
     }
 }
 

@@ -38,7 +38,8 @@ pub(crate) struct LimitFacts {
     pub(crate) of_hub: Option<Limit>,
     limit: &'static str,
     /// How many at the same time, or per period.
-    value: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<u64>,
     scope: ScopeFacts,
     /// Of rates, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,16 +87,21 @@ impl LimitFacts {
         Self {
             of_hub: Some(limit),
             limit: limit.as_str(),
-            value: max.into(),
+            value: Some(max.into()),
             scope: ScopeFacts::of(limit, scope),
             period: pace.map(|pace| retry::secs(pace.period)),
             burst: pace.map(|pace| pace.burst),
         }
     }
 
-    fn of_node(limit: &'static str, value: usize) -> Self {
+    pub(crate) fn of_node(limit: &'static str, value: usize) -> Self {
+        Self { value: Some(value as u64), ..Self::unvalued(limit) }
+    }
+
+    /// A limit of the node whose value it does not know.
+    fn unvalued(limit: &'static str) -> Self {
         let scope = ScopeFacts::NODE;
-        Self { of_hub: None, limit, value: value as u64, scope, period: None, burst: None }
+        Self { of_hub: None, limit, value: None, scope, period: None, burst: None }
     }
 }
 
@@ -152,7 +158,8 @@ pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -
         Some(facts) => {
             let detail = format!(
                 "{limit} is {} for {}, and lets nobody through while the hub cannot count; try again in {again} s",
-                facts.value, facts.scope
+                facts.value.unwrap_or_default(),
+                facts.scope
             );
             Problem::new(ProblemKind::LimitsAway, detail).retry_after(wait).because_of(facts)
         }
@@ -178,9 +185,13 @@ pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
             let facts = LimitFacts::of_node("node_connections", max);
             return Problem::new(ProblemKind::NodeFull, detail).retry_after(wait).because_of(facts);
         }
-        SubscribeError::MemoryTight => return memory_tight(),
+        SubscribeError::MemoryTight => return memory_tight(node),
         SubscribeError::ReplaysBusy => {
-            (ProblemKind::ReplaysBusy, "as many subscribers as may read what they missed on this node now")
+            let max = node.replays_max();
+            let detail =
+                format!("at most {max} subscribers read what they missed on this node, and do; {again}");
+            let facts = LimitFacts::of_node("node_replays", max);
+            return Problem::new(ProblemKind::ReplaysBusy, detail).retry_after(wait).because_of(facts);
         }
         SubscribeError::Kicked => (ProblemKind::Kicked, "the connection was ended before its stream began"),
         // Where the token's dialect is known, its challenge says more; the status is the same in both.
@@ -194,17 +205,20 @@ pub(crate) fn not_seated(node: &Node, error: SubscribeError) -> Problem {
 }
 
 /// This node is short of memory.
-pub(crate) fn memory_tight() -> Problem {
+pub(crate) fn memory_tight(node: &Node) -> Problem {
     if let Some(unsaid) = TIGHT.say(Instant::now()) {
         tracing::warn!(unsaid, "this node is short of memory and refuses subscribers and large bodies");
     }
     let wait = retry::elsewhere();
+    let max = node.memory_max();
+    let of = max.map_or_else(String::new, |max| format!(" of its {max} bytes"));
     let detail = format!(
-        "this node takes neither subscribers nor large bodies until it has memory again; try again in {} s, another \
-         node may take it at once",
+        "this node is short of memory and takes neither subscribers nor large bodies until it has some{of} again; try \
+         again in {} s, another node may take it at once",
         retry::secs(wait)
     );
-    Problem::new(ProblemKind::MemoryTight, detail).retry_after(wait)
+    let facts = LimitFacts { value: max, ..LimitFacts::unvalued("node_memory_bytes") };
+    Problem::new(ProblemKind::MemoryTight, detail).retry_after(wait).because_of(facts)
 }
 
 /// The bodies that are under way hold as much memory as they may.
@@ -236,12 +250,16 @@ mod tests {
     #[tokio::test]
     async fn a_subscriber_that_is_not_seated_is_told_why_and_when_to_come_back() {
         let (transport, feed) = MemoryTransport::start(Retention::default());
-        let node = Node::start(transport, feed, NodeConfig { connections_max: 7, ..NodeConfig::default() });
+        let node = Node::start(
+            transport,
+            feed,
+            NodeConfig { connections_max: 7, memory_max: Some(1 << 30), ..NodeConfig::default() },
+        );
         for (error, slug, waits, value) in [
             (SubscribeError::NodeFull, "node-full", 2..=5, json!(7)),
             (SubscribeError::Closing, "node-closing", 2..=5, Value::Null),
-            (SubscribeError::MemoryTight, "memory-tight", 2..=5, Value::Null),
-            (SubscribeError::ReplaysBusy, "replays-busy", 2..=5, Value::Null),
+            (SubscribeError::MemoryTight, "memory-tight", 2..=5, json!(1 << 30)),
+            (SubscribeError::ReplaysBusy, "replays-busy", 2..=5, json!(10_000)),
             (SubscribeError::Kicked, "kicked", 2..=5, Value::Null),
             (TransportError::new("10.0.0.9 is away").into(), "transport-unavailable", 4..=8, Value::Null),
         ] {

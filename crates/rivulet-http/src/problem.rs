@@ -160,7 +160,8 @@ impl Problem {
             "each worker of this node answers {requests_max} connections at a time, streams not counted; try again, \
              another node may have room"
         );
-        Self::new(ProblemKind::NodeBusy, detail).retry_after(retry::elsewhere())
+        let facts = LimitFacts::of_node("worker_requests", requests_max);
+        Self::new(ProblemKind::NodeBusy, detail).retry_after(retry::elsewhere()).because_of(facts)
     }
 
     /// The topic is in the hub's own namespace: 403 in dialect 0.x, 400 in 1.0.

@@ -103,6 +103,23 @@ async fn a_flood_sent_ahead_of_an_answer_ends_its_connection_instead_of_burning_
     hub.left_nothing().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_sends_ahead_and_reads_nothing_burns_no_time() {
+    let hub = Hub::start().await;
+    let mut raw = Raw::connect(hub.server.address()).await;
+    let requests = "GET /nothing HTTP/1.1\r\nHost: h\r\n\r\n".repeat(10_000);
+    let before = cpu_time();
+    let sending = async {
+        while tokio::io::AsyncWriteExt::write_all(&mut raw.socket, requests.as_bytes()).await.is_ok() {}
+    };
+    // Without a guard it would go on until TCP's own deadline of 20 s, with a core for itself.
+    let hung_up = tokio::time::timeout(Duration::from_secs(10), sending).await;
+    assert!(hung_up.is_ok(), "the hub hangs up");
+    let spent = cpu_time() - before;
+    assert!(spent < Duration::from_secs(3), "{spent:?} of CPU");
+    hub.left_nothing().await;
+}
+
 /// User and system time of this process (Linux: fields 14 and 15 of `stat`, in hundredths of a second).
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();

@@ -110,6 +110,9 @@ pub struct NodeConfig {
     /// Subscribers that may replay at the same time after they came with a last id; one more is refused. (Those that were
     /// too slow for live updates replay too, and are not counted.)
     pub replays_max: usize,
+    /// How much memory the process may take, in bytes, as far as somebody watches it: see
+    /// [`crate::Node::set_memory_tight`]. For refusals only.
+    pub memory_max: Option<u64>,
     /// What share of its connections a node may end per minute, from 0 to 1, while it holds more than others do, so that
     /// they spread over the nodes again. `None`: never.
     pub shed: Option<f64>,
@@ -126,6 +129,7 @@ impl Default for NodeConfig {
             connections_max: 100_000,
             replay_reads_max: 64,
             replays_max: 10_000,
+            memory_max: None,
             shed: None,
             limits: LimitsConfig::default(),
         }

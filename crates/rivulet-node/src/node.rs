@@ -141,6 +141,16 @@ impl Node {
         self.shared.config.connections_max
     }
 
+    /// How many subscribers may replay at the same time.
+    pub fn replays_max(&self) -> usize {
+        self.shared.config.replays_max
+    }
+
+    /// How much memory the process may take, in bytes, if that is limited.
+    pub fn memory_max(&self) -> Option<u64> {
+        self.shared.config.memory_max
+    }
+
     /// Takes what a connection needs of the hub's limits. Goes on if the caller is dropped meanwhile, and then gives
     /// everything back.
     ///

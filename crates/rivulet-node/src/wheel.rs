@@ -10,6 +10,9 @@ use std::time::Duration;
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// One turn of the wheel is 64 s: longer than the usual heartbeat. What is due later is looked at once per turn.
 const SLOTS: u32 = 256;
+/// How much room a slot keeps that was taken out: with much more, a node through which many clients go would hold four
+/// megabytes for nobody.
+const SLOT_KEPT_LEN: usize = 32;
 
 /// A time of the worker: ticks since it started. 34 years of them fit.
 pub(crate) type Tick = u32;
@@ -49,7 +52,7 @@ impl Wheel {
         for tick in self.now + 1..=to.min(self.now + SLOTS) {
             let slot = &mut self.slots[(tick % SLOTS) as usize];
             due.append(slot);
-            if slot.capacity() > 1024 {
+            if slot.capacity() > SLOT_KEPT_LEN {
                 slot.shrink_to(0);
             }
         }

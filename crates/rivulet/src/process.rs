@@ -2,8 +2,18 @@
 
 use std::fs;
 
-/// Open files that are none of streams: Redis, listeners, requests that are being answered.
-const FILES_RESERVED: usize = 512;
+/// Open files that are neither of streams nor of requests: Redis, listeners, files that are read.
+const FILES_RESERVED: usize = 256;
+
+/// How many connections fit under a limit of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Streams.
+    pub(crate) streams: usize,
+    /// Connections in a request or between two, on all workers: without room of their own, clients that send half a request
+    /// and wait would take every file, also those that Redis and probes need.
+    pub(crate) requests: usize,
+}
 
 /// Raises the soft limit of open files to the hard one: each stream is an open file, and shells give 1,024. Answers
 /// the limit that is now in force.
@@ -11,10 +21,14 @@ pub(crate) fn raise_file_limit() -> std::io::Result<u64> {
     rlimit::increase_nofile_limit(rlimit::INFINITY)
 }
 
-/// How many streams fit under a limit of open files.
-pub(crate) fn connections_under(file_limit: u64) -> usize {
+/// Three quarters of the files are for streams, the rest for requests and everything else.
+pub(crate) fn room_under(file_limit: u64) -> Room {
     let limit = usize::try_from(file_limit).unwrap_or(usize::MAX);
-    limit.saturating_sub(FILES_RESERVED.min(limit / 2)).max(1)
+    let rest = limit / 4;
+    Room {
+        streams: (limit - rest).max(1),
+        requests: rest.saturating_sub(FILES_RESERVED.min(rest / 2)).max(1),
+    }
 }
 
 /// Bytes of memory that are resident, if the system tells.
@@ -72,9 +86,11 @@ mod tests {
 
     #[test]
     fn streams_leave_room_for_other_files() {
-        for (limit, connections) in [(0, 1), (1, 1), (100, 50), (1024, 512), (20_000, 19_488)] {
-            assert_eq!(connections_under(limit), connections, "{limit}");
+        for (limit, streams, requests) in
+            [(0, 1, 1), (1, 1, 1), (100, 75, 13), (1024, 768, 128), (20_000, 15_000, 4_744)]
+        {
+            assert_eq!(room_under(limit), Room { streams, requests }, "{limit}");
         }
-        assert!(connections_under(u64::MAX) > 1 << 40);
+        assert!(room_under(u64::MAX).streams > 1 << 40);
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     logs,
     memory::{MemoryLimit, MemorySampler},
     observed::Observed,
-    process,
+    process::{self, Room},
     signals::{Reloader, Signals},
 };
 
@@ -74,16 +74,18 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     };
     let admin_listener = TcpListener::bind(config.admin_listen)
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
-    let connections_max = connections_max(config);
+    let room = room(config);
     let memory = MemorySampler::start(MemoryLimit::resolve(config.memory_max));
+    let memory_max = Some(memory.state().borrow().max).filter(|max| *max > 0);
     let (transport, feed) = tokio::select! {
         connected = connect(config) => connected?,
         signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),
     };
-    let node = Node::start(Arc::clone(&transport), feed, node_config(config, connections_max));
+    let node_config = NodeConfig { memory_max, ..node_config(config, room.streams) };
+    let node = Node::start(Arc::clone(&transport), feed, node_config);
     memory.tell(Arc::clone(&node));
     config.authorizer.start(&tokio::runtime::Handle::current());
-    let http_config = http_config(config);
+    let http_config = http_config(config, room);
     let stats = Arc::clone(&http_config.stats);
     let mut http = rivulet_http::serve(Arc::clone(&node), http_config)
         .map_err(|error| cannot_listen("--listen", config.listen, error))?;
@@ -96,7 +98,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     };
     let admin = admin::serve(observed, admin_listener, config.admin_tls.clone())
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
-    announce_addresses(config, &node, &http, &admin, connections_max);
+    announce_addresses(config, &node, &http, &admin);
 
     let signal = tokio::select! {
         signal = signals.next() => signal,
@@ -123,13 +125,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     }
 }
 
-fn announce_addresses(
-    config: &Config,
-    node: &Node,
-    http: &HttpServerHandle,
-    admin: &Admin,
-    connections_max: usize,
-) {
+fn announce_addresses(config: &Config, node: &Node, http: &HttpServerHandle, admin: &Admin) {
     info!(
         address = %http.address(),
         tls = config.listener.tls.is_some(),
@@ -138,32 +134,31 @@ fn announce_addresses(
         transport = node.transport_name(),
         node.id = %node.id(),
         workers = config.workers,
-        connections_max,
+        connections_max = node.connections_max(),
         "Rivulet listens"
     );
 }
 
-/// How many streams this node holds, after the limit of open files has been raised as far as it goes.
-fn connections_max(config: &Config) -> usize {
-    match process::raise_file_limit() {
-        Ok(file_limit) => {
-            let fits = process::connections_under(file_limit);
-            let connections_max = config.connections_max.unwrap_or(fits);
-            info!(file_limit, connections_max, "The limit of open files is raised");
-            if connections_max > fits {
-                warn!(
-                    file_limit,
-                    connections_max, "--connections-max is more than the limit of open files allows"
-                );
-            }
-            connections_max
-        }
+/// How many connections this node holds, after the limit of open files has been raised as far as it goes.
+fn room(config: &Config) -> Room {
+    let file_limit = match process::raise_file_limit() {
+        Ok(file_limit) => file_limit,
         Err(error) => {
-            let connections_max = config.connections_max.unwrap_or(NodeConfig::default().connections_max);
-            warn!(%error, connections_max, "The limit of open files cannot be raised");
-            connections_max
+            warn!(%error, "The limit of open files cannot be raised");
+            process::file_limit().unwrap_or(1024)
         }
+    };
+    let fits = process::room_under(file_limit);
+    let room = Room { streams: config.connections_max.unwrap_or(fits.streams), ..fits };
+    let (connections_max, requests_max) = (room.streams, room.requests);
+    info!(file_limit, connections_max, requests_max, "The limit of open files is raised");
+    if connections_max > fits.streams {
+        warn!(
+            file_limit,
+            connections_max, "--connections-max is more than three quarters of the limit of open files"
+        );
     }
+    room
 }
 
 /// All certificates that are shown to anybody.
@@ -200,8 +195,10 @@ fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
     }
 }
 
-fn http_config(config: &Config) -> HttpConfig {
+fn http_config(config: &Config, room: Room) -> HttpConfig {
+    let http = HttpConfig::new(Arc::clone(&config.authorizer));
     HttpConfig {
+        requests_max: (room.requests / config.workers).clamp(1, http.requests_max),
         listen: config.listen,
         workers: config.workers,
         anonymous: config.anonymous,
@@ -216,6 +213,6 @@ fn http_config(config: &Config) -> HttpConfig {
         trusted_proxies: config.listener.trusted_proxies.clone(),
         forwarding_header: config.listener.forwarding_header,
         send_buffer_len: config.send_buffer,
-        ..HttpConfig::new(Arc::clone(&config.authorizer))
+        ..http
     }
 }
