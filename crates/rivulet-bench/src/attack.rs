@@ -190,13 +190,15 @@ impl Attacker {
             }
             self.pause(DRIP);
             let before = held.len();
-            held.retain_mut(|nuisance| {
-                let goes_on = nuisance.drip();
-                self.done.bytes += u64::from(goes_on);
-                if !goes_on {
-                    self.note_end(nuisance.began);
+            held.retain_mut(|nuisance| match nuisance.drip() {
+                Some(sent) => {
+                    self.done.bytes += sent;
+                    true
                 }
-                goes_on
+                None => {
+                    self.note_end(nuisance.began);
+                    false
+                }
             });
             if held.len() == before && before == 0 {
                 bail!("the hub lets nobody in");
@@ -212,6 +214,7 @@ impl Attacker {
         let (at_once, rest) = self.opening()?;
         let mut stream = self.connect()?;
         stream.write_all(&at_once).context("beginning an attack")?;
+        self.done.bytes += at_once.len() as u64;
         stream.set_nonblocking(true)?;
         Ok(Nuisance { stream, began: Instant::now(), rest: rest.into_iter() })
     }
@@ -295,17 +298,18 @@ impl Attacker {
 }
 
 impl Nuisance {
-    /// Sends the next byte, if there is one; false when the hub has ended the connection.
-    fn drip(&mut self) -> bool {
+    /// Sends the next byte, if there is one; answers how many that were, or `None` when the hub has ended the connection.
+    fn drip(&mut self) -> Option<u64> {
         let mut answer = [0; 512];
         loop {
             match self.stream.read(&mut answer) {
-                Ok(0) => return false,
+                Ok(0) => return None,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
-        self.rest.next().is_none_or(|byte| self.stream.write_all(&[byte]).is_ok())
+        let Some(byte) = self.rest.next() else { return Some(0) };
+        self.stream.write_all(&[byte]).is_ok().then_some(1)
     }
 }

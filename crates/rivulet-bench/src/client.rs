@@ -14,7 +14,7 @@ use crate::{
     event_scanner::EventScanner,
     payload::Stamp,
     publisher::Publisher,
-    subscriber::{self, Change, Subscriber},
+    subscriber::{self, Subscriber},
     tally::Tally,
     token::bench_token,
     topics::Topics,
@@ -200,11 +200,9 @@ impl Client {
         for event in &self.events {
             let Token(index) = event.token();
             if let Some(subscriber) = self.subscribers.get_mut(index) {
-                match subscriber.on_event(event, &mut self.receiver)? {
-                    Change::None => {}
-                    Change::Opened => self.opened += 1,
-                    Change::Closed => self.receiver.tally.closed += 1,
-                }
+                let change = subscriber.on_event(event, &mut self.receiver)?;
+                self.opened += usize::from(change.opened);
+                self.receiver.tally.closed += u64::from(change.closed);
             } else if let Some(publisher) =
                 index.checked_sub(PUBLISHERS_FROM).and_then(|index| self.publishers.get_mut(index))
             {

@@ -32,12 +32,11 @@ enum State {
     Closed,
 }
 
-/// What an event on the socket changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    None,
-    Opened,
-    Closed,
+/// What an event on the socket changed: a short stream is opened and closed by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) opened: bool,
+    pub(crate) closed: bool,
 }
 
 impl Subscriber {
@@ -70,21 +69,21 @@ impl Subscriber {
             self.wire.flush().context("sending a subscriber's request")?;
         }
         if !event.is_readable() {
-            return Ok(Change::None);
+            return Ok(Change::default());
         }
         // The last updates and the end of the stream may have come as one event.
         self.read(receiver, self.wire.short_read_is_last() && !event.is_read_closed())
     }
 
     fn read(&mut self, receiver: &mut Receiver, may_stop_short: bool) -> anyhow::Result<Change> {
-        let mut change = Change::None;
+        let mut change = Change::default();
         while self.state != State::Closed {
             let len = match self.wire.read(&mut receiver.buffer) {
-                Ok(0) => return self.close(),
+                Ok(0) => return self.close(change),
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return self.close(),
+                Err(_) => return self.close(change),
             };
             if self.state == State::Open {
                 receiver.take(len, &mut self.tail, &mut self.received);
@@ -92,7 +91,7 @@ impl Subscriber {
                 // Who resumes has his first updates right behind the head.
                 let behind = std::mem::take(&mut self.tail);
                 receiver.take_bytes(&behind, &mut self.tail, &mut self.received);
-                change = Change::Opened;
+                change.opened = true;
             }
             // A read that does not fill the buffer has emptied the socket: the next bytes come with an event of their own.
             if len < receiver.buffer.len() && may_stop_short {
@@ -119,12 +118,12 @@ impl Subscriber {
         Ok(true)
     }
 
-    fn close(&mut self) -> anyhow::Result<Change> {
+    fn close(&mut self, change: Change) -> anyhow::Result<Change> {
         if self.state != State::Open {
             bail!("the server ended a subscriber's connection before it answered");
         }
         self.state = State::Closed;
-        Ok(Change::Closed)
+        Ok(Change { closed: true, ..change })
     }
 }
 

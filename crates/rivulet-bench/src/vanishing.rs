@@ -17,6 +17,7 @@ use nix::{
     sched::{CloneFlags, unshare},
     unistd::gettid,
 };
+use socket2::SockRef;
 
 use crate::{approach::Approach, kernel};
 
@@ -186,6 +187,8 @@ fn open_stream(hub: SocketAddr, approach: &Approach, request: &[u8]) -> anyhow::
     let mut tcp = TcpStream::connect_timeout(&hub, STEP_MAX).context("connecting from the namespace")?;
     tcp.set_read_timeout(Some(STEP_MAX))?;
     tcp.set_write_timeout(Some(STEP_MAX))?;
+    // Without it the kernel would keep the namespace for minutes, to say good-bye over a link that is down.
+    SockRef::from(&tcp).set_linger(Some(Duration::ZERO))?;
     tcp.write_all(&approach.ahead())?;
     let mut stream: Box<dyn Stream> = match approach.tls_connection()? {
         Some(tls) => Box::new(rustls::StreamOwned::new(*tls, tcp)),
