@@ -273,7 +273,7 @@ const SETTINGS: &[Setting] = &[
     one(
         "connections-max",
         "COUNT",
-        "Most streams that this node holds; auto = what the limit of open files allows",
+        "Most streams that this node holds; auto = three quarters of the limit of open files",
     )
     .default("auto"),
     one(
