@@ -57,7 +57,7 @@ async fn every_key_but_the_clock_expires() {
     let (node, _feed) = server.node().await;
     node.append(update(&["a", "b"], Some("x")), None, &[]).await.unwrap();
     let keys: Vec<String> = server.command(&["KEYS", "*"]).await;
-    assert_eq!(keys.len(), 11, "{keys:?}");
+    assert_eq!(keys.len(), 12, "{keys:?}");
     for key in keys {
         let expires = server.command::<i64>(&["PTTL", &key]).await > 0;
         let lasts = ["{rivulet:0}clock", "{rivulet:0}birth", "{rivulet}layout"].contains(&key.as_str());
