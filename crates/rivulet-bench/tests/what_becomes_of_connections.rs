@@ -1,33 +1,15 @@
 //! The scenarios about connections, as processes, with the hub that is built beside this test and a real redis-server,
 //! at a size that takes a moment. What a share of a big number means is not asked here: the commands do that.
 
+mod hub;
+
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
-    sync::OnceLock,
 };
 
+use hub::rivulet;
 use serde_json::Value;
-
-/// The hub of this build: built once if need be, as the bench itself would only build a release.
-fn rivulet() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let profile = Path::new(env!("CARGO_BIN_EXE_rivulet-bench")).parent().expect("a directory");
-        let path = profile.join("rivulet");
-        if !path.is_file() {
-            let mut build = Command::new(env!("CARGO"));
-            build
-                .args(["build", "-p", "rivulet", "--target-dir"])
-                .arg(profile.parent().expect("a directory"));
-            if profile.ends_with("release") {
-                build.arg("--release");
-            }
-            assert!(build.status().expect("cargo starts").success(), "rivulet cannot be built");
-        }
-        path
-    })
-}
 
 /// Whether the hub of this build has a flag.
 fn has(flag: &str) -> bool {

@@ -1,33 +1,12 @@
 //! The scenarios about what was missed, as processes, with the hub that is built beside this test and real
 //! redis-servers, at a size that takes a moment.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::OnceLock,
-};
+mod hub;
 
+use std::process::Command;
+
+use hub::rivulet;
 use serde_json::Value;
-
-/// The hub of this build: built once if need be, as the bench itself would only build a release.
-fn rivulet() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let profile = Path::new(env!("CARGO_BIN_EXE_rivulet-bench")).parent().expect("a directory");
-        let path = profile.join("rivulet");
-        if !path.is_file() {
-            let mut build = Command::new(env!("CARGO"));
-            build
-                .args(["build", "-p", "rivulet", "--target-dir"])
-                .arg(profile.parent().expect("a directory"));
-            if profile.ends_with("release") {
-                build.arg("--release");
-            }
-            assert!(build.status().expect("cargo starts").success(), "rivulet cannot be built");
-        }
-        path
-    })
-}
 
 /// Runs the bench once with `arguments`; answers its JSON.
 fn bench(arguments: &[&str]) -> Value {
