@@ -24,9 +24,9 @@ use crate::{
 /// Longest wait for a step of a connection.
 const STEP_MAX: Duration = Duration::from_secs(2);
 /// How often a slow one sends its next byte.
-const DRIP: Duration = Duration::from_secs(1);
+pub(crate) const DRIP: Duration = Duration::from_secs(1);
 /// How often a hasty one comes again.
-const AGAIN: Duration = Duration::from_millis(250);
+pub(crate) const AGAIN: Duration = Duration::from_millis(250);
 /// What a pipelining one sends per second; what was seen to keep actix busy for ever was a little less.
 const FLOOD_LEN: usize = 1_000_000;
 /// The headers of one that sends a megabyte of them: few lines, as their number is limited everywhere.
@@ -34,6 +34,8 @@ const HEADER_LINES: usize = 64;
 const HEADER_LINE_LEN: usize = 16 * 1024;
 /// The pieces in which they come from one that hopes for the whole to be looked at again with each.
 const PIECE_LEN: usize = 1024;
+/// How the answer to an opened stream begins.
+pub(crate) const OPENED: &[u8; 12] = b"HTTP/1.1 200";
 /// How often a thread looks whether it is over.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -46,12 +48,16 @@ pub(crate) enum Kind {
     SlowBody,
     /// Opens a stream and pipelines requests behind its own, a megabyte a second.
     PipelinedFlood,
+    /// Pipelines requests before any stream, a megabyte a second, and reads no answer.
+    PipelinedUnread,
     /// Sends a megabyte of headers at once, again and again.
     LongHeaders,
     /// The same in pieces of a kilobyte.
     HeadersInPieces,
     /// Sends half of TLS' hello and waits, on many connections.
     StalledHandshake,
+    /// Sends half of TLS' hello and waits, on some hundred new connections every second.
+    HandshakeStorm,
     /// Sends half of a PROXY header and waits, on many connections.
     StalledProxyHeader,
 }
@@ -81,6 +87,9 @@ pub(crate) struct Done {
     pub(crate) ended: u64,
     /// How long the hub bore with one connection at most.
     pub(crate) longest: Duration,
+    /// Those who came during a storm and did nothing wrong.
+    pub(crate) newcomers: u64,
+    pub(crate) newcomers_failed: u64,
 }
 
 impl Done {
@@ -91,6 +100,8 @@ impl Done {
             bytes: self.bytes + other.bytes,
             ended: self.ended + other.ended,
             longest: self.longest.max(other.longest),
+            newcomers: self.newcomers + other.newcomers,
+            newcomers_failed: self.newcomers_failed + other.newcomers_failed,
         }
     }
 }
@@ -121,17 +132,17 @@ impl Drop for Attack {
     }
 }
 
-struct Attacker {
+pub(crate) struct Attacker {
     kind: Kind,
-    target: Target,
+    pub(crate) target: Target,
     stop: Arc<AtomicBool>,
-    done: Done,
+    pub(crate) done: Done,
 }
 
 /// One of its connections.
-struct Nuisance {
+pub(crate) struct Nuisance {
     stream: TcpStream,
-    began: Instant,
+    pub(crate) began: Instant,
     /// What is still to be sent, a byte at a time.
     rest: std::vec::IntoIter<u8>,
 }
@@ -143,24 +154,26 @@ impl Attacker {
                 self.hold_many()?;
             }
             Kind::PipelinedFlood => self.flood()?,
+            Kind::PipelinedUnread => self.flood_unread()?,
+            Kind::HandshakeStorm => self.storm()?,
             Kind::LongHeaders => self.come_again(HEADER_LINES * HEADER_LINE_LEN)?,
             Kind::HeadersInPieces => self.come_again(PIECE_LEN)?,
         }
         Ok(self.done)
     }
 
-    fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn pause(&self, duration: Duration) {
+    pub(crate) fn pause(&self, duration: Duration) {
         let until = Instant::now() + duration;
         while !self.is_over() && Instant::now() < until {
             thread::sleep(LOOK);
         }
     }
 
-    fn connect(&mut self) -> anyhow::Result<TcpStream> {
+    pub(crate) fn connect(&mut self) -> anyhow::Result<TcpStream> {
         let stream =
             TcpStream::connect_timeout(&self.target.hub, STEP_MAX).context("connecting an attacker")?;
         stream.set_nodelay(true)?;
@@ -210,7 +223,7 @@ impl Attacker {
         Ok(())
     }
 
-    fn begin(&mut self) -> anyhow::Result<Nuisance> {
+    pub(crate) fn begin(&mut self) -> anyhow::Result<Nuisance> {
         let (at_once, rest) = self.opening()?;
         let mut stream = self.connect()?;
         stream.write_all(&at_once).context("beginning an attack")?;
@@ -231,7 +244,7 @@ impl Attacker {
                 );
                 ([ahead, head.into_bytes()].concat(), b"topic=slow&data=".repeat(1_000))
             }
-            Kind::StalledHandshake => {
+            Kind::StalledHandshake | Kind::HandshakeStorm => {
                 let mut tls = approach.tls_connection()?.context("there is no TLS to stall in")?;
                 let mut hello = Vec::new();
                 while tls.wants_write() {
@@ -257,13 +270,35 @@ impl Attacker {
         while !self.is_over() {
             let (mut stream, began) = (self.connect()?, Instant::now());
             let mut goes_on = self.write(&mut stream, &request);
-            let mut status = [0; b"HTTP/1.1 200".len()];
+            let mut status = [0; OPENED.len()];
             stream.read_exact(&mut status).context("opening a stream before a flood")?;
-            if &status != b"HTTP/1.1 200" {
+            if &status != OPENED {
                 bail!("a stream was refused with {}", String::from_utf8_lossy(&status));
             }
             while goes_on && !self.is_over() {
                 goes_on = self.write(&mut stream, &more);
+                self.pause(DRIP);
+            }
+            if goes_on {
+                self.done.longest = self.done.longest.max(began.elapsed());
+            } else {
+                self.note_end(began);
+            }
+        }
+        Ok(())
+    }
+
+    fn flood_unread(&mut self) -> anyhow::Result<()> {
+        let request = format!("GET /nowhere HTTP/1.1\r\nHost: {}\r\n\r\n", self.target.hub).into_bytes();
+        let more = request.repeat(FLOOD_LEN / request.len());
+        while !self.is_over() {
+            let (mut stream, began) = (self.connect()?, Instant::now());
+            let mut goes_on = true;
+            // One who reads nothing soon finds that nothing more is taken: that is when it was seen to cost a core.
+            while goes_on && !self.is_over() {
+                let (sent, went_on) = write_some(&mut stream, &more);
+                self.done.bytes += sent;
+                goes_on = went_on;
                 self.pause(DRIP);
             }
             if goes_on {
@@ -297,9 +332,24 @@ impl Attacker {
     }
 }
 
+/// Writes until the peer takes no more for a moment; answers how much that was, and whether the connection goes on.
+fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> (u64, bool) {
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match stream.write(&bytes[sent..]) {
+            Ok(0) => return (sent as u64, false),
+            Ok(n) => sent += n,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return (sent as u64, false),
+        }
+    }
+    (sent as u64, true)
+}
+
 impl Nuisance {
     /// Sends the next byte, if there is one; answers how many that were, or `None` when the hub has ended the connection.
-    fn drip(&mut self) -> Option<u64> {
+    pub(crate) fn drip(&mut self) -> Option<u64> {
         let mut answer = [0; 512];
         loop {
             match self.stream.read(&mut answer) {

@@ -8,6 +8,7 @@
 mod approach;
 mod args;
 mod attack;
+mod attack_storm;
 mod binary;
 mod call;
 mod chance;

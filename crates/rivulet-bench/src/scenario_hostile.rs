@@ -28,15 +28,18 @@ use crate::{
 };
 
 /// The kinds, and what hub each needs.
-const KINDS: [(&str, Kind, Needs); 7] = [
+const KINDS: [(&str, Kind, Needs); 9] = [
     ("a head, a byte a second", Kind::SlowHead, Needs::Nothing),
     ("a body, a byte a second", Kind::SlowBody, Needs::Nothing),
     ("pipelining on a stream", Kind::PipelinedFlood, Needs::Nothing),
+    ("pipelining without reading", Kind::PipelinedUnread, Needs::Nothing),
     ("1 MB of headers", Kind::LongHeaders, Needs::Nothing),
     ("1 MB of headers in pieces", Kind::HeadersInPieces, Needs::Nothing),
     ("stalled TLS handshakes", Kind::StalledHandshake, Needs::Tls),
+    (STORM, Kind::HandshakeStorm, Needs::Tls),
     ("stalled PROXY headers", Kind::StalledProxyHeader, Needs::Proxy),
 ];
+const STORM: &str = "a storm of stalled TLS handshakes";
 /// What is asked for: a share of a core.
 const CPU: &str = "hub_cpu_share_above_idle";
 const GOAL_CPU: f64 = 0.10;
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &HostileArgs) -> anyhow::Result<()> {
         [(CPU, GOAL_CPU), (LATENCY, 1.0), ("healthy_lost", 0.0), ("healthy_closed", 0.0)]
             .map(|(figure, most)| Goal::new(phase, figure, most))
     });
-    let goals = goals.collect();
+    let goals = goals.chain([Goal::new(STORM, "newcomers_failed", 0.0)]).collect();
     let size = (args.healthy + args.connections, args.rounds);
     Plan::of_rivulet("hostile", &args.program, settings, size, goals).run(&|launcher, kind, round| {
         let flags = launcher.flags()?;
@@ -232,6 +235,8 @@ fn metrics(idle: &Seen, attacked: &Seen, done: Done) -> Vec<Metric> {
         metric("attack_connections", count(done.connections)),
         metric("attack_sent_kib", count(done.bytes) / 1024.0),
         metric("attack_ended_by_hub", count(done.ended)),
+        metric("newcomers", count(done.newcomers)),
+        metric("newcomers_failed", count(done.newcomers_failed)),
         metric("attack_longest_s", done.longest.as_secs_f64()),
     ]
 }

@@ -109,10 +109,13 @@ fn hostile_clients_are_at_work_while_healthy_ones_get_everything() {
         "a head, a byte a second",
         "a body, a byte a second",
         "pipelining on a stream",
+        "pipelining without reading",
         "1 MB of headers",
         "1 MB of headers in pieces",
     ];
-    kinds.extend(has("--tls-cert-file").then_some("stalled TLS handshakes"));
+    if has("--tls-cert-file") {
+        kinds.extend(["stalled TLS handshakes", "a storm of stalled TLS handshakes"]);
+    }
     kinds.extend(has("--proxy-protocol").then_some("stalled PROXY headers"));
     for kind in kinds {
         assert!(figure(&result, kind, "attack_connections") >= 1.0, "{kind}: {result:#}");
