@@ -49,7 +49,8 @@ impl Attacker {
 
     /// Opens a stream as everybody does; answers whether the hub let it in.
     fn come_in(&mut self) -> bool {
-        let request = subscriber::request(self.target.hub, "https://example.com/bench/new", &self.target.token);
+        let request =
+            subscriber::request(self.target.hub, "https://example.com/bench/new", &self.target.token);
         let Ok(Some(mut tls)) = self.target.approach.tls_connection() else { return false };
         let Ok(mut tcp) = self.connect() else { return false };
         let mut stream = rustls::Stream::new(&mut *tls, &mut tcp);

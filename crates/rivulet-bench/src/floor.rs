@@ -176,6 +176,7 @@ impl Floor {
             id: None,
             event_type: None,
             retry_ms: None,
+            trace: None,
         };
         let frame = Frame::encode(Partitions::ONE, self.position, &update);
         let mut gone = Vec::new();

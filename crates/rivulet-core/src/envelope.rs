@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! version  1 byte   1
-//! flags    1 byte   1 private, 2 has an id, 4 has a type, 8 has a retry
+//! flags    1 byte   1 private, 2 has an id, 4 has a type, 8 has a retry, 16 has a trace context
 //! topics   count, then each as length and bytes; the canonical one first
 //! id       length and bytes     if flagged
 //! type     length and bytes     if flagged
 //! retry    milliseconds         if flagged
-//! data     length and bytes, and nothing after it
+//! data     length and bytes
+//! trace    16 bytes of trace id, 8 of span id, 1 of flags, then length and bytes of the state    if flagged
 //! ```
+//!
+//! Nothing follows.
 //!
 //! Counts, lengths and milliseconds are LEB128 in its shortest form, so that an update has one encoding. What is
 //! decoded was written by some node, but maybe by another version, and Redis may have been written to by others:
@@ -18,7 +21,8 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
 use crate::{
-    EventId, EventIdError, EventType, EventTypeError, Topic, TopicError, Update, update::UPDATE_TOPICS_MAX,
+    EventId, EventIdError, EventType, EventTypeError, Topic, TopicError, TraceContext, Update,
+    update::UPDATE_TOPICS_MAX,
 };
 
 /// The version that is written, and the only one that is read.
@@ -28,7 +32,8 @@ const FLAG_PRIVATE: u8 = 1;
 const FLAG_ID: u8 = 2;
 const FLAG_TYPE: u8 = 4;
 const FLAG_RETRY: u8 = 8;
-const FLAGS: u8 = FLAG_PRIVATE | FLAG_ID | FLAG_TYPE | FLAG_RETRY;
+const FLAG_TRACE: u8 = 16;
+const FLAGS: u8 = FLAG_PRIVATE | FLAG_ID | FLAG_TYPE | FLAG_RETRY | FLAG_TRACE;
 
 /// Why bytes are not an update's envelope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +44,10 @@ pub enum EnvelopeError {
     /// It ends within the field.
     #[error("the envelope ends within its {0}")]
     Truncated(&'static str),
-    /// Bytes follow the data.
+    /// The trace context is not valid, see [`TraceContext::new`].
+    #[error("the envelope's trace context is not valid")]
+    Trace,
+    /// Bytes follow the last field.
     #[error("{0} bytes follow the envelope's end")]
     Trailing(usize),
     /// A flag is set that this version does not have.
@@ -67,6 +75,15 @@ pub enum EnvelopeError {
 
 /// Encodes an update.
 pub fn encode(update: &Update) -> Bytes {
+    encode_with(update, update.trace.as_deref())
+}
+
+/// Encodes what was published: the same for a repeat, which comes from another span.
+pub fn encode_content(update: &Update) -> Bytes {
+    encode_with(update, None)
+}
+
+fn encode_with(update: &Update, trace: Option<&TraceContext>) -> Bytes {
     let texts_len: usize = update.topics.iter().map(|topic| topic.as_str().len() + 2).sum();
     let mut out = BytesMut::with_capacity(update.data.len() + texts_len + 64);
     out.put_u8(VERSION);
@@ -74,7 +91,8 @@ pub fn encode(update: &Update) -> Bytes {
         (if update.private { FLAG_PRIVATE } else { 0 })
             | update.id.as_ref().map_or(0, |_| FLAG_ID)
             | update.event_type.as_ref().map_or(0, |_| FLAG_TYPE)
-            | update.retry_ms.map_or(0, |_| FLAG_RETRY),
+            | update.retry_ms.map_or(0, |_| FLAG_RETRY)
+            | trace.map_or(0, |_| FLAG_TRACE),
     );
     put_number(&mut out, update.topics.len() as u64);
     for topic in &update.topics {
@@ -90,6 +108,12 @@ pub fn encode(update: &Update) -> Bytes {
         put_number(&mut out, retry_ms);
     }
     put_bytes(&mut out, &update.data);
+    if let Some(trace) = trace {
+        out.put_slice(&trace.trace_id());
+        out.put_slice(&trace.span_id());
+        out.put_u8(trace.flags());
+        put_bytes(&mut out, trace.state().as_bytes());
+    }
     out.freeze()
 }
 
@@ -125,10 +149,25 @@ pub fn decode(mut envelope: Bytes) -> Result<Update, EnvelopeError> {
     let retry_ms = (flags & FLAG_RETRY != 0).then(|| take_number(&mut envelope, "retry")).transpose()?;
     let data = take_bytes(&mut envelope, "data")?;
     as_text(&data, "data")?;
+    let trace = (flags & FLAG_TRACE != 0).then(|| take_trace(&mut envelope)).transpose()?;
     if !envelope.is_empty() {
         return Err(EnvelopeError::Trailing(envelope.len()));
     }
-    Ok(Update { topics, data, private: flags & FLAG_PRIVATE != 0, id, event_type, retry_ms })
+    Ok(Update { topics, data, private: flags & FLAG_PRIVATE != 0, id, event_type, retry_ms, trace })
+}
+
+fn take_trace(from: &mut Bytes) -> Result<Box<TraceContext>, EnvelopeError> {
+    const IDS_LEN: usize = 16 + 8;
+    if from.len() < IDS_LEN {
+        return Err(EnvelopeError::Truncated("trace context"));
+    }
+    let ids = from.split_to(IDS_LEN);
+    let trace_id = ids[..16].try_into().expect("16 bytes");
+    let span_id = ids[16..].try_into().expect("8 bytes");
+    let flags = take_byte(from, "trace context")?;
+    let state = take_bytes(from, "trace state")?;
+    let context = TraceContext::new(trace_id, span_id, flags, as_text(&state, "trace state")?);
+    context.map(Box::new).ok_or(EnvelopeError::Trace)
 }
 
 fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
@@ -194,14 +233,23 @@ mod tests {
             option::of(id),
             option::of(event_type),
             option::of(any::<u64>()),
+            option::of(trace()),
         )
-            .prop_map(|(topics, data, private, id, event_type, retry_ms)| Update {
+            .prop_map(|(topics, data, private, id, event_type, retry_ms, trace)| Update {
                 topics: topics.into(),
                 data: data.into(),
                 private,
                 id,
                 event_type,
                 retry_ms,
+                trace: trace.map(Box::new),
+            })
+    }
+
+    fn trace() -> impl Strategy<Value = TraceContext> {
+        (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u8>(), "[ -~]{0,40}")
+            .prop_filter_map("a trace context", |(trace_id, span_id, flags, state)| {
+                TraceContext::new(trace_id, span_id, flags, &state)
             })
     }
 
@@ -214,8 +262,15 @@ mod tests {
             id: Some(EventId::parse("i").unwrap()),
             event_type: Some(EventType::parse("t").unwrap()),
             retry_ms: Some(300),
+            trace: None,
         };
-        assert_eq!(&encode(&update)[..], b"\x01\x0f\x02\x01a\x02bc\x01i\x01t\xac\x02\x02hi");
+        let content = b"\x01\x0f\x02\x01a\x02bc\x01i\x01t\xac\x02\x02hi";
+        assert_eq!(&encode(&update)[..], content);
+        let trace = TraceContext::new(*b"0123456789abcdef", *b"01234567", 1, "a=b").map(Box::new);
+        let traced = Update { trace, ..update };
+        let expected = b"\x01\x1f\x02\x01a\x02bc\x01i\x01t\xac\x02\x02hi0123456789abcdef01234567\x01\x03a=b";
+        assert_eq!(&encode(&traced)[..], expected);
+        assert_eq!(&encode_content(&traced)[..], content);
     }
 
     #[test]
@@ -226,7 +281,9 @@ mod tests {
         check(b"", EnvelopeError::Truncated("version"));
         check(b"\x02\x00\x01\x01a\x00", EnvelopeError::UnknownVersion(2));
         check(b"\x00", EnvelopeError::UnknownVersion(0));
-        check(b"\x01\x10\x01\x01a\x00", EnvelopeError::UnknownFlags(0x10));
+        check(b"\x01\x20\x01\x01a\x00", EnvelopeError::UnknownFlags(0x20));
+        check(b"\x01\x10\x01\x01a\x00", EnvelopeError::Truncated("trace context"));
+        check(&[&b"\x01\x10\x01\x01a\x00"[..], &[0; 26]].concat(), EnvelopeError::Trace);
         check(b"\x01\x00\x00\x00", EnvelopeError::TopicCount(0));
         check(b"\x01\x00\x65", EnvelopeError::TopicCount(101));
         check(b"\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", EnvelopeError::TopicCount(u64::MAX));

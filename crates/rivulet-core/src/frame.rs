@@ -151,6 +151,8 @@ mod tests {
             id: None,
             event_type: None,
             retry_ms: None,
+            trace: None,
+            trace: None,
         }
     }
 

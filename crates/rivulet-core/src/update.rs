@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::{Topic, text::forbidden_char};
+use crate::{Topic, TraceContext, text::forbidden_char};
 
 /// The most topics (canonical and alternates) that one update carries: each is a log entry and an announcement.
 pub const UPDATE_TOPICS_MAX: usize = 100;
@@ -29,6 +29,8 @@ pub struct Update {
     pub event_type: Option<EventType>,
     /// The SSE `retry:` field: how long a client waits before it reconnects, in milliseconds.
     pub retry_ms: Option<u64>,
+    /// The span that it came from, if that is recorded. No part of what was published: a repeat has another.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Update {

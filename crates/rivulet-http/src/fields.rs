@@ -51,6 +51,7 @@ impl<'a> Fields<'a> {
             retry_ms: self.retry.as_deref().map(retry_ms).transpose()?,
             private: self.private,
             data: self.data.into_owned().into(),
+            trace: None,
         };
         if access.verified.grants.may_publish(&update.topics) {
             return Ok(update);

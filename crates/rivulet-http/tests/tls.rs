@@ -43,6 +43,7 @@ async fn publish(hub: &Hub, topic: &str, data: &str) -> String {
         id: None,
         event_type: None,
         retry_ms: None,
+        trace: None,
     };
     hub.node.publish(update, None, Vec::new()).await.unwrap()
 }

@@ -126,6 +126,7 @@ mod tests {
             id: None,
             event_type: None,
             retry_ms: None,
+            trace: None,
         };
         let (partition, position) = (Partition::default(), Position::ZERO);
         FeedEvent::Update(Arc::new(Appended { partition, position, update }))

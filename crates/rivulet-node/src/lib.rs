@@ -51,6 +51,7 @@ mod source;
 mod stats;
 mod subscribe;
 mod timers;
+pub mod trace;
 pub mod transport;
 mod wheel;
 mod worker;

@@ -119,6 +119,7 @@ mod tests {
                     id: None,
                     event_type: None,
                     retry_ms: None,
+                    trace: None,
                 };
                 let appended = Appended {
                     partition: Partition::default(),

@@ -296,7 +296,7 @@ impl Transport for RedisTransport {
         rates: &[Rate],
     ) -> Result<Position, AppendError> {
         let content = envelope::encode(&update);
-        let hash = key.map(|_| sha1_smol::Sha1::from(&content).digest().to_string());
+        let hash = key.map(|_| sha1_smol::Sha1::from(envelope::encode_content(&update)).digest().to_string());
         let key = key.zip(hash.as_deref());
         let home = self.keys.partitions().of(update.canonical_topic());
         let mut partitions = vec![home];

@@ -23,6 +23,7 @@ fn update(topic: &str, data: &str) -> Update {
         id: None,
         event_type: None,
         retry_ms: None,
+        trace: None,
     }
 }
 

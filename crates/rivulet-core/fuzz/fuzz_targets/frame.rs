@@ -18,6 +18,7 @@ fuzz_target!(|text: &str| {
         id: EventId::parse(id).ok(),
         event_type: EventType::parse(event_type).ok(),
         retry_ms: (!id.is_empty()).then_some(id.len() as u64),
+        trace: None,
     };
     let frame = Frame::encode(Partitions::ONE, Position::from_micros(7), &update);
 

@@ -53,6 +53,7 @@ pub(super) fn update(names: &[&str], data: &str) -> Update {
         id: None,
         event_type: None,
         retry_ms: None,
+        trace: None,
     }
 }
 

@@ -73,7 +73,7 @@ impl UsedKeys {
     }
 
     fn digest(&self, update: &Update) -> Digest {
-        let envelope = envelope::encode(update);
+        let envelope = envelope::encode_content(update);
         self.hashers.each_ref().map(|hasher| hasher.hash_one(&envelope))
     }
 }
@@ -93,6 +93,7 @@ mod tests {
             id: None,
             event_type: None,
             retry_ms: None,
+            trace: None,
         };
         let at = Position::from_micros;
         let key = IdempotencyKey::parse("k").unwrap();

@@ -25,6 +25,7 @@ async fn pages(reads_max: usize, updates: usize, data: &'static [u8]) -> (Arc<Pa
             id: None,
             event_type: None,
             retry_ms: None,
+            trace: None,
         };
         positions.push(transport.append(update, None, &[]).await.unwrap());
     }

@@ -23,6 +23,7 @@ async fn publish(node: &Node, topic: &str, data: String) -> String {
         id: None,
         event_type: None,
         retry_ms: None,
+        trace: None,
     };
     node.publish(update, None, Vec::new()).await.unwrap()
 }

@@ -132,6 +132,7 @@ pub(crate) fn update(topics: &[&str], data: &str) -> Update {
         id: None,
         event_type: None,
         retry_ms: None,
+        trace: None,
     }
 }
 

@@ -22,6 +22,7 @@ fn update(topics: &[&str], id: Option<&str>) -> Update {
         id: id.map(|id| EventId::parse(id).unwrap()),
         event_type: None,
         retry_ms: None,
+        trace: None,
     }
 }
 
