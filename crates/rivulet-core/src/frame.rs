@@ -152,7 +152,6 @@ mod tests {
             event_type: None,
             retry_ms: None,
             trace: None,
-            trace: None,
         }
     }
 

@@ -40,11 +40,16 @@ impl Span {
     pub const NONE: Self = Self(None);
 
     /// Begins a child of the current span, if that is recorded. Attributes are asked for only then.
-    pub fn child<A>(name: impl Into<Cow<'static, str>>, kind: SpanKind, attributes: impl FnOnce() -> A) -> Self
+    pub fn child<A>(
+        name: impl Into<Cow<'static, str>>,
+        kind: SpanKind,
+        attributes: impl FnOnce() -> A,
+    ) -> Self
     where
         A: IntoIterator<Item = KeyValue>,
     {
-        let is_sampled = is_on() && Context::map_current(|current| current.span().span_context().is_sampled());
+        let is_sampled =
+            is_on() && Context::map_current(|current| current.span().span_context().is_sampled());
         if !is_sampled {
             return Self::NONE;
         }
@@ -85,7 +90,11 @@ impl Span {
     }
 
     /// Notes a moment within the span.
-    pub fn event<A: IntoIterator<Item = KeyValue>>(&self, name: &'static str, attributes: impl FnOnce() -> A) {
+    pub fn event<A: IntoIterator<Item = KeyValue>>(
+        &self,
+        name: &'static str,
+        attributes: impl FnOnce() -> A,
+    ) {
         if self.is_recorded()
             && let Some(context) = &self.0
         {
