@@ -22,6 +22,8 @@ const EARLY_MAX: Duration = Duration::from_secs(1);
 const READS_MAX: u32 = 64;
 /// Bytes that one reads who leaves amid a replay.
 const LITTLE_LEN: usize = 4096;
+/// Reads of one that reads little until its stream is open: enough for a TLS record, which tells nothing before its end.
+const LITTLE_READS_MAX: u32 = 6;
 
 /// See the module.
 pub(crate) struct Visitor {
@@ -87,7 +89,7 @@ impl Visitor {
             }
             Manner::MidReplay if self.opened => Heard::Nothing,
             Manner::StopReading | Manner::MidReplay => {
-                self.call.on_event(event, &mut buffer[..LITTLE_LEN], 1)
+                self.call.on_event(event, &mut buffer[..LITTLE_LEN], LITTLE_READS_MAX)
             }
             _ => self.call.on_event(event, buffer, READS_MAX),
         };
