@@ -28,6 +28,7 @@ use crate::{
     layers::{Environment, Layers},
     memory::MemoryMax,
     settings,
+    telemetry::TelemetryConfig,
 };
 
 /// "No limit by age" for transports, whose clocks want a number.
@@ -65,6 +66,8 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) stopping: Stopping,
     pub(crate) log: LogConfig,
+    /// `None`: no spans.
+    pub(crate) telemetry: Option<TelemetryConfig>,
     /// All settings as they may be logged.
     pub(crate) description: String,
     /// What is to be said at start.
@@ -104,7 +107,13 @@ impl Config {
         let path = matches.get_one::<String>("config").or_else(|| environment.get("RIVULET_CONFIG"));
         let file = path.filter(|path| !path.is_empty()).map(std::fs::read_to_string).transpose();
         let file = file.map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])?;
-        Self::check(&Layers::resolve(matches, environment, file.as_deref()))
+        let config = Self::check(&Layers::resolve(matches, environment, file.as_deref()));
+        match (config, TelemetryConfig::read(environment)) {
+            (Ok(config), Ok(telemetry)) => Ok(Self { telemetry, ..config }),
+            (config, telemetry) => {
+                Err([config.err(), telemetry.err()].into_iter().flatten().flatten().collect())
+            }
+        }
     }
 
     fn check(layers: &Layers) -> Result<Self, Vec<String>> {
@@ -180,6 +189,7 @@ impl Config {
             limits: limits?,
             stopping: stopping?,
             log: LogConfig { format: log_format?, filter: log_filter? },
+            telemetry: None,
             description: reader.layers.describe(),
             warnings,
         })

@@ -6,7 +6,7 @@ use rivulet_http::{HttpStats, ListenerStats};
 use rivulet_node::Node;
 use tokio::sync::watch;
 
-use crate::{memory::MemoryState, telemetry::SpanStats};
+use crate::{logs::Logs, memory::MemoryState, telemetry::SpanStats};
 
 /// The parts that count.
 #[derive(Clone)]
@@ -16,4 +16,5 @@ pub(crate) struct Observed {
     pub(crate) http: Arc<HttpStats>,
     pub(crate) listener: Arc<ListenerStats>,
     pub(crate) spans: Arc<SpanStats>,
+    pub(crate) logs: Arc<Logs>,
 }
