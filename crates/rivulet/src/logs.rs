@@ -84,7 +84,7 @@ impl Logs {
 #[cfg(test)]
 impl Logs {
     /// A log that goes nowhere, and the layer that it lives as long as.
-    pub(crate) fn nowhere(filter: &str) -> (Arc<Self>, impl Sized + Send + use<>) {
+    pub(crate) fn nowhere(filter: &str) -> (Arc<Self>, impl Sized + Send + Sync + use<>) {
         let (layer, filter) = Filter::new(filter);
         (Arc::new(Self { filter, repeats: Arc::default() }), layer)
     }

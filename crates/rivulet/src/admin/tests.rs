@@ -12,7 +12,7 @@ struct Listener {
     admin: Admin,
     client: reqwest::Client,
     _memory: MemorySampler,
-    _log: Box<dyn Send>,
+    _log: Box<dyn Send + Sync>,
 }
 
 impl Listener {

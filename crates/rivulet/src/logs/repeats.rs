@@ -106,7 +106,7 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
-    use tracing::{callsite::Callsite as _, metadata, metadata::Kind as What};
+    use tracing::{metadata, metadata::Kind as What};
 
     use super::*;
 
