@@ -9,6 +9,7 @@ mod stopping;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tracing;
 mod values;
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -22,7 +23,7 @@ use rivulet_redis::RedisConfig;
 use url::Url;
 
 use self::reader::Reader;
-pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping};
+pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping, tracing::Tracing};
 use crate::{
     admin::AdminTls,
     layers::{Environment, Layers},
@@ -65,6 +66,7 @@ pub(crate) struct Config {
     pub(crate) listener: Listener,
     pub(crate) limits: Limits,
     pub(crate) stopping: Stopping,
+    pub(crate) tracing: Tracing,
     pub(crate) log: LogConfig,
     /// `None`: no spans.
     pub(crate) telemetry: Option<TelemetryConfig>,
@@ -157,6 +159,7 @@ impl Config {
         let listener = reader.listener();
         let limits = reader.limits(body_limit.max(batch_limit));
         let stopping = reader.stopping();
+        let tracing = reader.tracing();
         let log_format = reader.value("log-format", values::log_format);
         let log_filter = reader.value("log-level", values::log_filter);
         let mut warnings = reader.layers.warnings.clone();
@@ -188,6 +191,7 @@ impl Config {
             listener: listener?,
             limits: limits?,
             stopping: stopping?,
+            tracing: tracing?,
             log: LogConfig { format: log_format?, filter: log_filter? },
             telemetry: None,
             description: reader.layers.describe(),

@@ -197,6 +197,8 @@ fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
         limits: config.limits.hub.clone(),
         replays_max: config.limits.replays_max,
         shed: config.stopping.shed,
+        trace_updates: config.tracing.updates,
+        expose_trace: config.tracing.expose,
         ..NodeConfig::default()
     }
 }
