@@ -180,7 +180,7 @@ fn expect_none(place: &str, text: &str, canaries: &[String]) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_token_and_nothing_that_an_update_says_is_ever_told() {
     let collector = Collector::start().await;
     let secret = ("OTEL_EXPORTER_OTLP_HEADERS".to_owned(), format!("authorization=Bearer%20{COLLECTOR}"));

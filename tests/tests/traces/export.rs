@@ -51,7 +51,7 @@ async fn spans_arrive_over_http_and_grpc_with_what_their_process_is() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn spans_go_over_tls_to_a_receiver_whose_authority_is_known_and_to_no_other() {
     let (authority, stranger) = (Authority::of(&["collector"]), Authority::of(&[]));
     let collector = Collector::start().await;
@@ -88,7 +88,7 @@ async fn spans_go_over_tls_to_a_receiver_whose_authority_is_known_and_to_no_othe
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_an_endpoint_nothing_is_sent_and_no_thread_waits() {
     let collector = Collector::start().await;
     let threads = |pid: u32| -> Vec<String> {
@@ -116,7 +116,7 @@ async fn without_an_endpoint_nothing_is_sent_and_no_thread_waits() {
     assert_eq!(threads(hub.pid()).len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_ended_before_the_hub_stops_is_sent_before_it_ends() {
     let collector = Collector::start().await;
     // Nothing would be sent for ten minutes.

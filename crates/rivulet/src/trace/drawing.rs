@@ -1,6 +1,10 @@
 //! Makes lines of a trace: a tree on the left, a bar per span on one axis of time, and what is worth knowing of it.
 
-use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use super::{
     document::{Kind, Span},
@@ -77,8 +81,10 @@ pub(super) fn draw(placed: &[Placed], colours: Colours) -> String {
         format!("trace {trace_id}: {count} span{} on {nodes} node{}, {took}\n\n", s(count), s(nodes));
     let labels: Vec<String> = placed.iter().map(label).collect();
     let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or_default();
+    let known: HashMap<&str, &Span> = spans().map(|span| (span.span_id.as_str(), span)).collect();
     for (placed, label) in placed.iter().zip(&labels) {
-        line(&mut text, placed, (label, width), axis, colours);
+        let parent = placed.span.parent_id.as_deref().and_then(|id| known.get(id).copied());
+        line(&mut text, placed, (label, width), axis, colours, &notes(&placed.span, parent));
     }
     text
 }
@@ -103,7 +109,14 @@ impl Axis {
     }
 }
 
-fn line(text: &mut String, placed: &Placed, (label, width): (&str, usize), axis: Axis, colours: Colours) {
+fn line(
+    text: &mut String,
+    placed: &Placed,
+    (label, width): (&str, usize),
+    axis: Axis,
+    colours: Colours,
+    notes: &str,
+) {
     let span = &placed.span;
     let label = format!("{label:width$}");
     let node: String = escaped(&span.node, NODE_LEN_MAX).chars().filter(|c| *c != '…').collect();
@@ -119,9 +132,8 @@ fn line(text: &mut String, placed: &Placed, (label, width): (&str, usize), axis:
     if let Some(message) = &span.error {
         let _ = write!(text, "  {}", colours.paint(RED, &error(span, message)));
     }
-    let notes = notes(placed);
     if !notes.is_empty() {
-        let _ = write!(text, "  {}", colours.paint(DIM, &notes));
+        let _ = write!(text, "  {}", colours.paint(DIM, notes));
     }
     text.truncate(text.trim_end().len());
     text.push('\n');
@@ -156,10 +168,13 @@ fn error(span: &Span, message: &str) -> String {
     parts.map(|part| escaped(part, VALUE_LEN_MAX)).collect::<Vec<_>>().join(" ")
 }
 
-fn notes(placed: &Placed) -> String {
-    let span = &placed.span;
+/// What is worth knowing of a span, without what its parent above it says already.
+fn notes(span: &Span, parent: Option<&Span>) -> String {
     let shown = SHOWN.iter().filter_map(|(key, name)| {
         let value = span.attribute(key)?;
+        if parent.is_some_and(|parent| parent.attribute(key) == Some(value)) {
+            return None;
+        }
         let seconds = value.parse().ok().filter(|_| SECONDS.contains(name));
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let value = match seconds {
@@ -168,7 +183,8 @@ fn notes(placed: &Placed) -> String {
         };
         Some(format!("{name}={}", value.replace(' ', "")))
     });
-    let links = span.links.iter().map(|link| {
+    let others = |id: &str| parent.is_none_or(|parent| parent.span_id != id);
+    let links = span.links.iter().filter(|link| others(&link.span_id)).map(|link| {
         let is_here = link.trace_id == span.trace_id;
         if is_here {
             format!("link={}", link.span_id)

@@ -18,7 +18,7 @@ trace 4bf92f3577b34da6a3ce929d0e0e4736: 5 spans on 2 nodes, 4.00 ms
 … POST /.well-known/mercure  server    a1a1a1a1       0 µs    4.00 ms  ━━━━━━━━━━━━━━━━━━━━━━━━  status=200
 └─ send                      producer  a1a1a1a1     500 µs    3.00 ms     ━━━━━━━━━━━━━━━━━━     topic=https://example.com/books/1
    ├─ EVALSHA append         client    a1a1a1a1    1.00 ms    2.00 ms        ━━━━━━━━━━━━        script=append
-   ├─ process                consumer  a1a1a1a1    3.10 ms     200 µs                    ━       reached=1 queue_time=50µs link=00000000000000a2
+   ├─ process                consumer  a1a1a1a1    3.10 ms     200 µs                    ━       reached=1 queue_time=50µs
    └─ process                consumer  b2b2b2b2    3.20 ms     500 µs                     ━━━    ERROR overflow no room  lagging=2
 ";
     assert_eq!(drawn, expected, "\n{drawn}");
