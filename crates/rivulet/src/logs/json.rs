@@ -24,11 +24,11 @@ const OF_LOG: &str = "log.";
 pub(super) fn write(writer: &mut Writer<'_>, event: &Event<'_>, extra: Extra) -> fmt::Result {
     let mut fields = Fields::default();
     event.record(&mut fields);
-    let line = line(event, fields, extra).map_err(|_| fmt::Error)?;
+    let line = line(event, &fields, extra).map_err(|_| fmt::Error)?;
     writeln!(writer, "{line}")
 }
 
-fn line(event: &Event<'_>, fields: Fields, extra: Extra) -> Result<String, serde_json::Error> {
+fn line(event: &Event<'_>, fields: &Fields, extra: Extra) -> Result<String, serde_json::Error> {
     let mut timestamp = String::new();
     // Writing into a text does not fail.
     let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));

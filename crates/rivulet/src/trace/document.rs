@@ -47,8 +47,8 @@ impl Span {
 /// Reads all spans.
 pub(super) fn read(bytes: &[u8]) -> Result<Vec<Span>, String> {
     let mut spans = Vec::new();
-    let mut documents = serde_json::Deserializer::from_slice(bytes).into_iter::<Document>();
-    while let Some(document) = documents.next() {
+    let documents = serde_json::Deserializer::from_slice(bytes).into_iter::<Document>();
+    for document in documents {
         let document = document.map_err(|error| error.to_string())?;
         let traces = [document.result, Some(document.traces)];
         for resource in traces.into_iter().flatten().flat_map(|traces| traces.resource_spans) {
