@@ -85,12 +85,12 @@ impl Collector {
 
     /// What a node needs to send its spans here over HTTP, at once.
     pub fn variables(&self) -> Vec<(String, String)> {
-        variables(format!("http://{}", self.http), "http/protobuf")
+        variables(&format!("http://{}", self.http), "http/protobuf")
     }
 
     /// The same over gRPC.
     pub fn grpc_variables(&self) -> Vec<(String, String)> {
-        variables(format!("http://{}", self.grpc), "grpc")
+        variables(&format!("http://{}", self.grpc), "grpc")
     }
 
     /// Changes what becomes of spans from now on.
@@ -151,9 +151,9 @@ impl Drop for Collector {
     }
 }
 
-fn variables(endpoint: String, protocol: &str) -> Vec<(String, String)> {
+fn variables(endpoint: &str, protocol: &str) -> Vec<(String, String)> {
     let variables = [
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", protocol),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
     ];
