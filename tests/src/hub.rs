@@ -108,6 +108,21 @@ impl Hub {
         hub
     }
 
+    /// Starts a node with these environment variables beside [`Hub::DEFAULTS`], such as the standard ones of tracing.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub async fn start_in(
+        environment: &[(String, String)],
+        redis: Option<Arc<RedisServer>>,
+        flags: &[&str],
+    ) -> Self {
+        let settings = Settings::new(environment, &[], flags);
+        let mut hub = Self::launch_as(Ipv4Addr::LOCALHOST.into(), redis, settings);
+        hub.ready().await;
+        hub
+    }
+
     /// Starts a node without Redis that listens on another address than loopback.
     ///
     /// # Panics
@@ -254,10 +269,12 @@ impl Hub {
     }
 
     fn launch_on(ip: IpAddr, redis: Option<Arc<RedisServer>>, without: &[&str], flags: &[&str]) -> Self {
+        Self::launch_as(ip, redis, Settings::new(&[], without, flags))
+    }
+
+    fn launch_as(ip: IpAddr, redis: Option<Arc<RedisServer>>, settings: Settings) -> Self {
         let (address, admin) = (port::free_on(ip), port::free());
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        let settings = Settings { without: texts(without), flags: texts(flags) };
         let process = spawn(settings.command(address, admin, redis.as_deref()), &dir);
         Self { address, admin, settings, process, dir, redis, ended: false }
     }
@@ -335,14 +352,20 @@ pub(crate) fn connected(admin: SocketAddr, count: usize) -> Result<(), String> {
 /// What a node was started with, so that another one can take its place.
 #[derive(Debug)]
 struct Settings {
+    environment: Vec<(String, String)>,
     without: Vec<String>,
     flags: Vec<String>,
 }
 
 impl Settings {
+    fn new(environment: &[(String, String)], without: &[&str], flags: &[&str]) -> Self {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        Self { environment: environment.to_vec(), without: texts(without), flags: texts(flags) }
+    }
+
     fn command(&self, address: SocketAddr, admin: SocketAddr, redis: Option<&RedisServer>) -> Command {
         let mut command = command();
-        command.envs(Hub::DEFAULTS);
+        command.envs(Hub::DEFAULTS).envs(self.environment.iter().map(|(name, value)| (name, value)));
         for variable in &self.without {
             command.env_remove(variable);
         }

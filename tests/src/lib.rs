@@ -12,6 +12,7 @@ pub mod hub;
 pub mod metrics;
 pub mod netns;
 pub mod nginx;
+pub mod otlp;
 pub mod page;
 pub mod port;
 pub mod process;

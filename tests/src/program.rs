@@ -15,7 +15,8 @@ pub fn command_of(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("RIVULET_") || text.starts_with("MERCURE_") || text == "SERVER_NAME" {
+        let prefixes = ["RIVULET_", "MERCURE_", "OTEL_"];
+        if prefixes.iter().any(|prefix| text.starts_with(prefix)) || text == "SERVER_NAME" {
             command.env_remove(&name);
         }
     }

@@ -6,6 +6,8 @@ use crate::{Partitions, Position, Update, cursor::position_id};
 
 /// The SSE event type that says that updates are lost.
 pub const GAP_EVENT: &str = "rivulet-gap";
+/// The comment of [`Frame::encode_with_trace`], line end included.
+const TRACE_LINE_LEN: usize = 70;
 
 /// An update as it goes on the wire. Cloning shares the bytes.
 #[derive(Clone, Debug)]
@@ -23,7 +25,19 @@ impl Frame {
     /// the content. Lines end at CRLF, CR or LF. Exactly one space follows each colon, so that leading spaces survive.
     pub fn encode(partitions: Partitions, position: Position, update: &Update) -> Self {
         // id, colons and line ends; each line of data costs 7 bytes more, and most updates have one.
-        let mut out = BytesMut::with_capacity(update.data.len() + 64);
+        Self::encode_into(BytesMut::with_capacity(update.data.len() + 64), partitions, position, update)
+    }
+
+    /// The same with the trace that the update belongs to, if that is recorded, as a comment before all fields:
+    /// `: traceparent 00-<trace id>-<span id>-<flags>`. Event sources pass it by; who reads the bytes can go on with it.
+    pub fn encode_with_trace(partitions: Partitions, position: Position, update: &Update) -> Self {
+        let Some(trace) = &update.trace else { return Self::encode(partitions, position, update) };
+        let mut out = BytesMut::with_capacity(update.data.len() + 64 + TRACE_LINE_LEN);
+        out.put_slice(format!(": traceparent {trace}\n").as_bytes());
+        Self::encode_into(out, partitions, position, update)
+    }
+
+    fn encode_into(mut out: BytesMut, partitions: Partitions, position: Position, update: &Update) -> Self {
         if let Some(event_type) = &update.event_type {
             put_field(&mut out, b"event", event_type.as_str().as_bytes());
         }
@@ -141,7 +155,7 @@ mod tests {
     use tokio_util::codec::Decoder as _;
 
     use super::*;
-    use crate::{EventId, EventType, Topic};
+    use crate::{EventId, EventType, Topic, TraceContext};
 
     fn update(data: &str) -> Update {
         Update {
@@ -163,8 +177,11 @@ mod tests {
         events
     }
 
-    fn decode_one(frame: &Frame) -> Message {
-        match &decode(&frame.bytes)[..] {
+    /// The one message of some bytes; comments are passed by.
+    fn decode_message(bytes: &[u8]) -> Message {
+        let mut events = decode(bytes);
+        events.retain(|event| matches!(event, Event::Message(_)));
+        match &events[..] {
             [Event::Message(message)] => message.clone(),
             events => panic!("not one message: {events:?}"),
         }
@@ -209,6 +226,32 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_stands_before_everything_and_stays_there() {
+        let partitions = Partitions::new(64).unwrap();
+        let trace = TraceContext::new([0x0a; 16], [0x0b; 8], 1, "vendor=secret").map(Box::new);
+        let traced = Update { trace, ..update("a") };
+        let line = ": traceparent 00-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a-0b0b0b0b0b0b0b0b-01\n";
+        assert_eq!(line.len(), TRACE_LINE_LEN);
+        let check = |update: &Update, own: &str, shared: &str| {
+            let frame = Frame::encode_with_trace(partitions, Position::from_micros(7), update);
+            assert_eq!(std::str::from_utf8(&frame.bytes).unwrap(), shared);
+            assert_eq!(std::str::from_utf8(&frame.with_id("#64:5,3+2")).unwrap(), own);
+            assert_eq!(&*decode_message(&frame.bytes).data, "a", "event sources pass the comment by");
+        };
+        check(
+            &traced,
+            &format!("{line}id: #64:5,3+2\ndata: a\n\n"),
+            &format!("{line}id: #64:7\ndata: a\n\n"),
+        );
+        let own = Update { id: Some(EventId::parse("x").unwrap()), ..traced.clone() };
+        let shared = format!("{line}id: x\ndata: a\n\n");
+        check(&own, &format!("{shared}id: #64:5,3+2\n\n"), &shared);
+        check(&update("a"), "id: #64:5,3+2\ndata: a\n\n", "id: #64:7\ndata: a\n\n");
+        let hidden = Frame::encode(partitions, Position::from_micros(7), &traced);
+        assert_eq!(&hidden.bytes[..], b"id: #64:7\ndata: a\n\n", "nobody is told unless that is wished");
+    }
+
+    #[test]
     fn a_gap_says_what_is_lost_and_moves_the_cursor() {
         let gap = Frame::gap("#5", ["a", "b\"\\c"], "#7");
         let expected =
@@ -232,7 +275,7 @@ mod tests {
                 ..update(&data)
             };
             let position = Position::from_micros(micros);
-            let message = decode_one(&Frame::encode(Partitions::ONE, position, &update));
+            let message = decode_message(&Frame::encode(Partitions::ONE, position, &update).bytes);
             prop_assert_eq!(&*message.data, data.replace("\r\n", "\n").replace('\r', "\n"));
             let expected_id = update.id.map_or(format!("#{micros}"), |id| id.as_str().to_owned());
             prop_assert_eq!(message.id.as_deref(), Some(&*expected_id));

@@ -7,7 +7,7 @@
 //! refuses is no such failure: lines after it are tried, since theirs may be other topics.
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
-use rivulet_node::AppendError;
+use rivulet_node::{AppendError, trace};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ use crate::{
     hub::Hub,
     problem::{Document, Problem},
     problem_kind::ProblemKind,
-    publish, retry,
+    publish, request_span, retry,
 };
 
 /// The most updates of one batch: together they must not keep a connection busy for longer than a second or two.
@@ -86,11 +86,11 @@ pub(crate) async fn publish(
         return Err(Problem::new(ProblemKind::LinesTooMany, detail));
     }
     // A task of its own, which goes on if the publisher hangs up; it ends by itself, since every line does.
-    let publication = actix_rt::spawn(async move {
+    let publication = actix_rt::spawn(trace::carried(async move {
         let answers = publish_lines(&hub, &bytes, &access).await;
         drop(memory);
         answers
-    });
+    }));
     let answers = publication.await.map_err(|_| {
         let detail = "the batch was interrupted; some of its updates may be published";
         Problem::new(ProblemKind::NodeClosing, detail).retry_after(retry::elsewhere())
@@ -115,6 +115,7 @@ async fn publish_lines(hub: &Hub, body: &[u8], access: &Access) -> Vec<u8> {
                         let is_broken = matches!(error, AppendError::Transport(_));
                         let problem = Problem::from(error);
                         if is_broken {
+                            request_span::breaks_off(&problem);
                             broken = Some(problem.clone());
                         }
                         problem

@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest,
+    HttpMessage, HttpRequest,
     http::header::{self, HeaderMap, HeaderName},
 };
 use ipnet::IpNet;
@@ -63,11 +63,25 @@ struct Walked {
     malformed: bool,
 }
 
+/// The address that was found when it was asked for early.
+#[derive(Clone, Copy)]
+struct Known(IpAddr);
+
 /// The client's address, as limits count it.
 pub(crate) fn client_address(hub: &Hub, request: &HttpRequest) -> IpAddr {
+    if let Some(Known(address)) = request.extensions().get() {
+        return *address;
+    }
     let config = &hub.config;
     let (peer, headers) = (request.peer_addr(), request.headers());
     resolve(peer, headers, &config.trusted_proxies, config.forwarding_header, &config.stats)
+}
+
+/// The same for who is not the only one to ask: what the headers say is counted once per request.
+pub(crate) fn client_address_early(hub: &Hub, request: &HttpRequest) -> IpAddr {
+    let address = client_address(hub, request);
+    request.extensions_mut().insert(Known(address));
+    address
 }
 
 fn resolve(

@@ -10,10 +10,10 @@ use url::Url;
 pub(crate) const ALLOWED_METHODS: &str = "GET, HEAD, QUERY, POST";
 /// Which headers of requests pages may set.
 pub(crate) const ALLOWED_HEADERS: &str =
-    "authorization, cache-control, last-event-id, content-type, idempotency-key";
+    "authorization, cache-control, last-event-id, content-type, idempotency-key, traceparent, tracestate";
 /// Which headers of answers pages may read.
 pub(crate) const EXPOSED_HEADERS: &str =
-    "Link, Last-Event-ID, Mercure-Last-Event-ID, Retry-After, RateLimit, RateLimit-Policy";
+    "Link, Last-Event-ID, Mercure-Last-Event-ID, Retry-After, RateLimit, RateLimit-Policy, traceresponse";
 /// How long browsers may remember a preflight's answer, in seconds: what Chromium allows at most.
 pub(crate) const PREFLIGHT_AGE_SECS: &str = "7200";
 

@@ -37,6 +37,7 @@ mod problem_kind;
 mod proxy_header;
 mod publish;
 mod rarely;
+mod request_span;
 mod retry;
 mod routes;
 mod server;
@@ -44,6 +45,7 @@ mod stats;
 mod subscribe;
 mod tls;
 mod tls_socket;
+mod trace_headers;
 mod wish;
 
 pub use certificates::{

@@ -43,7 +43,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    fn slug(self) -> &'static str {
+    pub(crate) fn slug(self) -> &'static str {
         match self {
             Self::Kind(kind) => kind.slug(),
             Self::Token(check) => check.slug(),

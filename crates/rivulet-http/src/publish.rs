@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
 use rivulet_core::{IdempotencyKey, Update};
-use rivulet_node::Rate;
+use rivulet_node::{Rate, trace};
 
 use crate::{
     access::{self, Access},
@@ -17,7 +17,7 @@ use crate::{
     hub::Hub,
     problem::Problem,
     problem_kind::ProblemKind,
-    retry,
+    request_span, retry,
 };
 
 /// The header that makes a publication safe to repeat.
@@ -30,13 +30,23 @@ pub(crate) async fn publish(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
-    let access = authorize(&hub, &request).await?;
-    match body::media_type(&request) {
-        MediaType::Form => one(hub, &request, payload, &access).await,
+    let span = request_span::begin(&hub, &request);
+    let answer = span.within(take(hub.clone(), &request, payload)).await;
+    request_span::tell(&hub, &span, request_span::answered(&span, answer))
+}
+
+async fn take(
+    hub: web::Data<Hub>,
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let access = authorize(&hub, request).await?;
+    match body::media_type(request) {
+        MediaType::Form => one(hub, request, payload, &access).await,
         MediaType::Ndjson if request.headers().contains_key(IDEMPOTENCY_KEY) => {
             Err(invalid_key("a key stands for one update, not for a batch: publish the updates one by one"))
         }
-        MediaType::Ndjson => batch::publish(hub, &request, payload, access).await,
+        MediaType::Ndjson => batch::publish(hub, request, payload, access).await,
         MediaType::Missing | MediaType::Other => {
             let detail = "a publication has a body of type application/x-www-form-urlencoded, or \
                           application/x-ndjson for a batch";
@@ -68,11 +78,11 @@ async fn one(
     let rates = rates(&hub, access, &update);
     // A task of its own, so that the memory counts until the update has been handed over, even if the publisher hangs
     // up now; it ends by itself, since every append does.
-    let publication = actix_rt::spawn(async move {
+    let publication = actix_rt::spawn(trace::carried(async move {
         let published = hub.node.publish(update, key, rates).await;
         drop(memory);
         published
-    });
+    }));
     let published = publication.await.map_err(|_| {
         let detail = "the publication was interrupted; the update may be published";
         Problem::new(ProblemKind::NodeClosing, detail).retry_after(retry::elsewhere())

@@ -9,7 +9,7 @@ use actix_web::{
     web,
 };
 use rivulet_core::Grants;
-use rivulet_node::{Client, Holding, Overrides, Reservation, SubscribeError, SubscribeRequest};
+use rivulet_node::{Client, Holding, Overrides, Reservation, SubscribeError, SubscribeRequest, trace::Span};
 
 use crate::{
     access::{self, Access},
@@ -22,6 +22,7 @@ use crate::{
     limit_problem,
     problem::Problem,
     problem_kind::ProblemKind,
+    request_span,
     wish::Wish,
 };
 
@@ -49,14 +50,25 @@ pub(crate) async fn subscribe(
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    let span = request_span::begin(&hub, &request);
+    let answer = span.within(take(&hub, &request, payload, &span)).await;
+    request_span::answered(&span, answer)
+}
+
+async fn take(
+    hub: &Hub,
+    request: &HttpRequest,
+    payload: web::Payload,
+    span: &Span,
+) -> Result<HttpResponse, Problem> {
     // Before anything costs: a node that is full must not verify the tokens of everybody who comes back.
     hub.node.check_room().map_err(|error| limit_problem::not_seated(&hub.node, error))?;
-    let asked = ask(&hub, &request, payload).await?;
+    let asked = ask(hub, request, payload).await?;
     if request.method() == Method::HEAD {
-        let (_, headers) = reserve(&hub, &request, asked).await?;
+        let (_, headers) = reserve(hub, request, asked).await?;
         return Ok(head_alone(&headers));
     }
-    match open(&hub, &request, asked).await? {}
+    match open(hub, request, asked, span).await? {}
 }
 
 /// Reads and authorizes what the subscriber asks for.
@@ -66,7 +78,7 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
     // they send.
     let mut rights = None;
     if is_query(request) {
-        rights = Some(authorize(hub, request, &form, Dialect::V1).await?);
+        rights = Some(authorized(hub, request, &form, Dialect::V1).await?);
         unite(hub, request, payload, &mut form).await?;
     }
     let wish = Wish::read(hub, request, &form)?;
@@ -76,11 +88,20 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
     }
     let Rights { grants, expires_at, client, overrides } = match rights {
         Some(rights) => rights,
-        None => authorize(hub, request, &form, wish.dialect).await?,
+        None => authorized(hub, request, &form, wish.dialect).await?,
     };
     let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after(hub.node.partitions()));
     let request = SubscribeRequest { matchers, grants, last_event_id, expires_at };
     Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request, client, overrides })
+}
+
+async fn authorized(
+    hub: &Hub,
+    request: &HttpRequest,
+    query: &Form,
+    dialect: Dialect,
+) -> Result<Rights, Problem> {
+    request_span::part("authorize", authorize(hub, request, query, dialect)).await
 }
 
 /// What the subscriber may receive.
@@ -149,7 +170,7 @@ async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Rese
 }
 
 /// Seats the subscriber. Never returns once it has: actix drops the connection's state, this future included.
-async fn open(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<Infallible, Problem> {
+async fn open(hub: &Hub, request: &HttpRequest, asked: Asked, span: &Span) -> Result<Infallible, Problem> {
     let taker = request.conn_data::<Taker>().expect("the server puts a taker into every connection").clone();
     if tokio::time::timeout(hub.config.disconnect_timeout, taker.flushed()).await.is_err() {
         let detail = "read the answers to the requests before this one on its connection first";
@@ -158,6 +179,7 @@ async fn open(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<Infallib
     let (reservation, headers) = reserve(hub, request, asked).await?;
     let head = head::stream_head(request.version(), &headers);
     if let Some(socket) = taker.take() {
+        request_span::begins_stream(span);
         reservation.open(socket, head);
     }
     std::future::pending().await

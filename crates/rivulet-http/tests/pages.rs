@@ -103,7 +103,9 @@ async fn listed_pages_may_read_answers_with_cookies() {
         let headers = header(&response, "access-control-allow-headers");
         assert_eq!(
             headers,
-            Some("authorization, cache-control, last-event-id, content-type, idempotency-key")
+            Some(
+                "authorization, cache-control, last-event-id, content-type, idempotency-key, traceparent, tracestate"
+            )
         );
     }
     for stranger in ["https://evil.example", "https://a.example.evil.example", "http://a.example", "null"] {

@@ -118,6 +118,20 @@ pub struct NodeConfig {
     pub shed: Option<f64>,
     /// The limits of the hub, the same on all nodes.
     pub limits: LimitsConfig,
+    /// How the spans of an update on the nodes of its subscribers hang together with the one that created it.
+    pub trace_updates: TraceUpdates,
+    /// Whether frames tell clients which trace an update belongs to.
+    pub expose_trace: bool,
+}
+
+/// To which trace what a node does for its subscribers of a recorded update belongs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TraceUpdates {
+    /// To that of the publication: one trace holds everything.
+    #[default]
+    Child,
+    /// To one of its own, linked to the publication. See [`crate::trace::HonouringLinks`].
+    Link,
 }
 
 impl Default for NodeConfig {
@@ -132,6 +146,8 @@ impl Default for NodeConfig {
             memory_max: None,
             shed: None,
             limits: LimitsConfig::default(),
+            trace_updates: TraceUpdates::default(),
+            expose_trace: false,
         }
     }
 }

@@ -9,9 +9,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     Appended,
     config::{DELIVERY_BYTES, INBOXES_BYTES_MAX},
+    message_span::MessageTrace,
     question::Question,
     registry::PatternId,
 };
+
+/// How this node encodes updates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Encoding {
+    pub(crate) partitions: Partitions,
+    /// Whether frames tell which trace an update belongs to.
+    pub(crate) exposes_trace: bool,
+}
+
+impl Encoding {
+    fn encode(self, appended: &Appended) -> Frame {
+        let encode = if self.exposes_trace { Frame::encode_with_trace } else { Frame::encode };
+        encode(self.partitions, appended.position, &appended.update)
+    }
+}
 
 /// What the pump hands to workers, and what the pages of the log hold.
 #[derive(Debug)]
@@ -28,17 +44,17 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(
-        partitions: Partitions,
+        encoding: Encoding,
         appended: &Appended,
         patterns: SmallVec<[PatternId; 2]>,
     ) -> Arc<Self> {
         let topics = appended.update.topics.clone();
         Arc::new(Self {
-            frame: Frame::encode(partitions, appended.position, &appended.update),
+            frame: encoding.encode(appended),
             partition: appended.partition,
             private: appended.update.private,
             patterns,
-            spans: spans(partitions, &topics),
+            spans: spans(encoding.partitions, &topics),
             topics,
         })
     }
@@ -87,20 +103,31 @@ pub(crate) struct Letter(Arc<Sealed>);
 #[derive(Debug)]
 struct Sealed {
     delivery: Arc<Delivery>,
+    trace: Option<Arc<MessageTrace>>,
     _bytes: OwnedSemaphorePermit,
 }
 
 impl Letter {
     /// Waits until the budget allows it.
-    pub(crate) async fn seal(delivery: Arc<Delivery>, budget: &Arc<Semaphore>) -> Self {
+    pub(crate) async fn seal(
+        delivery: Arc<Delivery>,
+        trace: Option<Arc<MessageTrace>>,
+        budget: &Arc<Semaphore>,
+    ) -> Self {
         let len = u32::try_from(delivery.frame.bytes.len()).unwrap_or(u32::MAX);
         let len = len.saturating_add(DELIVERY_BYTES).min(INBOXES_BYTES_MAX);
         let bytes = budget.clone().acquire_many_owned(len).await;
-        Self(Arc::new(Sealed { delivery, _bytes: bytes.expect("the budget is never closed") }))
+        let bytes = bytes.expect("the budget is never closed");
+        Self(Arc::new(Sealed { delivery, trace, _bytes: bytes }))
     }
 
     pub(crate) fn delivery(&self) -> &Arc<Delivery> {
         &self.0.delivery
+    }
+
+    /// Where it is recorded what becomes of it, if that is.
+    pub(crate) fn trace(&self) -> Option<&Arc<MessageTrace>> {
+        self.0.trace.as_ref()
     }
 }
 

@@ -174,6 +174,9 @@ impl Seats {
             self.ring_bytes -= source.ring.bytes();
             source.ring.clear();
         }
+        if !self.followed.is_empty() {
+            self.count_followed(key);
+        }
     }
 
     /// Writes to a seat what it has still to take, as far as the socket takes it and its turn lasts.
@@ -219,6 +222,9 @@ impl Seats {
                     let matchers = seat.memberships.iter().map(|m| &sources[m.source as usize].matcher);
                     let replay = Replay::of(parts(matchers, *partitions), None);
                     seat.phase = Phase::Replaying(Box::new(replay));
+                    if let Some(trace) = &mut seat.trace {
+                        trace.falls_behind();
+                    }
                     count(&stats.replays, 1);
                     return Next::Again;
                 };
@@ -256,7 +262,11 @@ fn write_replay(
     let batch = replay.batch(seat, sources, partitions);
     let wrote = write(seat, &batch, desk);
     if wrote == Wrote::Blocked {
-        count(&desk.stats.deliveries, seat.begin(&batch));
+        let begun = seat.begin(&batch);
+        count(&desk.stats.deliveries, begun);
+        if let Some(trace) = &mut seat.trace {
+            trace.wrote(begun, 0);
+        }
         desk.pins.note(seat, 0);
     }
     drop(batch);
@@ -279,6 +289,9 @@ fn write_replay(
                 skip_one(seat, sources);
             }
             seat.phase = Phase::Live;
+            if let Some(trace) = &mut seat.trace {
+                trace.goes_live();
+            }
             return Next::Again;
         }
     };
@@ -294,6 +307,9 @@ fn write(seat: &mut Seat, batch: &Batch<'_>, desk: &mut Desk<'_>) -> Wrote {
         seat.blocked_since = None;
         count(&desk.stats.bytes_written, written.bytes);
         count(&desk.stats.deliveries, written.deliveries);
+        if let Some(trace) = &mut seat.trace {
+            trace.wrote(written.deliveries, written.bytes);
+        }
     }
     if !seat.partial.is_empty() || seat.pin.is_some() {
         desk.pins.note(seat, written.begun_len);

@@ -8,14 +8,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use opentelemetry::KeyValue;
 use rand::seq::SliceRandom;
 
 use crate::{
     CloseReason, Node, NodePhase,
     config::{DRAIN_GRACE, PARTING_WAIT, RETRY_MS},
     delivery::Input,
+    message_span::number,
     seat::{Phase, Seat},
     seats::Seats,
+    trace::Span,
     wheel::{Entry, Tick, ticks},
 };
 
@@ -112,6 +115,8 @@ impl Node {
     /// is for [`Node::shutdown`]. [`Node::stats`] says how far it is.
     pub async fn drain(&self, period: Duration) {
         self.shared.phase.advance(NodePhase::Draining);
+        let (span, before) = (Span::root("drain"), self.stats());
+        span.set(|| [KeyValue::new("rivulet.streams", number(before.connections as u64))]);
         if self.shared.places.taken() == 0 {
             return;
         }
@@ -123,7 +128,15 @@ impl Node {
         if tokio::time::timeout(wait, drained).await.is_err() {
             let connections = self.shared.places.taken();
             tracing::warn!(connections, "connections were still there when the node had drained");
+            span.fail("timeout", "connections were still there when the node had drained");
         }
+        span.set(|| {
+            let closed = self.stats().closed.into_iter().zip(before.closed).map(|(now, before)| now - before);
+            let of_reason = CloseReason::ALL.iter().zip(closed).filter(|(_, count)| *count > 0);
+            of_reason.map(|(reason, count)| {
+                KeyValue::new(format!("rivulet.closed.{}", reason.as_str()), number(count))
+            })
+        });
     }
 }
 

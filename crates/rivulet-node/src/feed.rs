@@ -3,7 +3,7 @@
 //! A transport that finds it full must not wait where that would stall its connection: it drops the event, and reads it
 //! from the log when there is room (a break).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use tokio::sync::{
     OwnedSemaphorePermit, Semaphore,
@@ -44,6 +44,8 @@ pub struct Feed(mpsc::Receiver<Weighed>);
 #[derive(Debug)]
 pub(crate) struct Weighed {
     pub(crate) event: FeedEvent,
+    /// When the transport had it, if that is recorded.
+    pub(crate) received: Option<Instant>,
     pub(crate) bytes: OwnedSemaphorePermit,
 }
 
@@ -54,9 +56,10 @@ impl FeedSender {
     ///
     /// The node has ended.
     pub async fn send(&self, event: FeedEvent) -> Result<(), SendError<FeedEvent>> {
+        let received = received(&event);
         let bytes = self.budget.clone().acquire_many_owned(weight(&event)).await;
         let bytes = bytes.expect("the budget is never closed");
-        let sent = self.events.send(Weighed { event, bytes }).await;
+        let sent = self.events.send(Weighed { event, received, bytes }).await;
         sent.map_err(|SendError(weighed)| SendError(weighed.event))
     }
 
@@ -69,7 +72,8 @@ impl FeedSender {
         let Ok(bytes) = self.budget.clone().try_acquire_many_owned(weight(&event)) else {
             return Err(TrySendError::Full(event));
         };
-        self.events.try_send(Weighed { event, bytes }).map_err(|error| match error {
+        let received = received(&event);
+        self.events.try_send(Weighed { event, received, bytes }).map_err(|error| match error {
             TrySendError::Full(weighed) => TrySendError::Full(weighed.event),
             TrySendError::Closed(weighed) => TrySendError::Closed(weighed.event),
         })
@@ -96,6 +100,11 @@ impl Feed {
     pub(crate) async fn recv_many(&mut self, events: &mut Vec<Weighed>, len_max: usize) -> usize {
         self.0.recv_many(events, len_max).await
     }
+}
+
+/// Only an update that is followed has to know how long it waited.
+fn received(event: &FeedEvent) -> Option<Instant> {
+    matches!(event, FeedEvent::Update(appended) if appended.update.trace.is_some()).then(Instant::now)
 }
 
 fn weight(event: &FeedEvent) -> u32 {

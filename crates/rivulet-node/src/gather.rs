@@ -78,7 +78,7 @@ pub(crate) fn take<'a>(seat: &Seat, sources: &Slab<Source>, batch: &mut Batch<'a
 }
 
 /// Of an update that stands in several partitions a seat takes one copy.
-fn is_its_copy(seat: &Seat, sources: &Slab<Source>, delivery: &Delivery) -> bool {
+pub(crate) fn is_its_copy(seat: &Seat, sources: &Slab<Source>, delivery: &Delivery) -> bool {
     delivery.is_for(|topic| {
         let mut sources = seat.memberships.iter().map(|membership| &sources[membership.source as usize]);
         sources.any(|source| match &source.matcher {

@@ -8,15 +8,21 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{SpanBuilder, SpanKind},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Client, CloseReason, Kick, KickReport, KickTarget, Node, TransportError,
     config::SCAN_FOUND_MAX,
+    message_span::number,
     node::NodeShared,
     question::Scanned,
     seat::Seat,
     seats::Seats,
+    trace::Span,
     wheel::{Entry, Tick},
 };
 
@@ -60,7 +66,22 @@ impl Node {
             return Err(TransportError::new("a kick must name somebody"));
         }
         let transport = self.shared.transport.clone();
-        self.shared.on_runtime(async move { transport.kick(&target).await }).await
+        let builder = SpanBuilder::from_name("kick").with_kind(SpanKind::Internal);
+        let span = Span::begin(builder, &Context::current());
+        let kick = span.within(async move { transport.kick(&target).await });
+        let kicked = self.shared.on_runtime(kick).await;
+        match &kicked {
+            Ok(report) => span.set(|| {
+                [
+                    KeyValue::new("rivulet.ended", number(report.ended as u64)),
+                    KeyValue::new("rivulet.nodes", number(report.nodes as u64)),
+                    KeyValue::new("rivulet.nodes_unanswered", number(report.nodes_unanswered as u64)),
+                ]
+            }),
+            Err(error) => span.fail("transport-unavailable", error.reason.clone()),
+        }
+        span.end();
+        kicked
     }
 }
 

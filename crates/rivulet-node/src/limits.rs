@@ -10,6 +10,8 @@ mod permit;
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use opentelemetry::KeyValue;
+
 pub(crate) use self::config::address;
 pub use self::{
     config::{Client, LimitsConfig, Overrides},
@@ -17,7 +19,7 @@ pub use self::{
     pace::{PACE_COUNT_MAX, PACE_PERIOD_MAX, PACE_PERIOD_MIN, PaceError},
     permit::{Holding, Keeper, Permit},
 };
-use crate::TransportError;
+use crate::{TransportError, trace::Span};
 
 /// The limits that hold for the whole hub. Each has one name: in flags, refusals and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -194,6 +196,16 @@ pub enum AdmitError {
         /// Why not.
         error: TransportError,
     },
+}
+
+impl AdmitError {
+    /// Notes it in the span of the admission: only what could not be counted is a failure.
+    pub(crate) fn note_in(&self, span: &Span) {
+        match self {
+            Self::Refused(refused) => span.set(|| [KeyValue::new("rivulet.limit", refused.limit.as_str())]),
+            Self::Away { error, .. } => span.fail("limits-away", error.reason.clone()),
+        }
+    }
 }
 
 impl From<Refused> for AdmitError {

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     Transport, TransportError,
     config::{LOCATIONS_LEN_MAX, PAGES_AGE_MAX, READ_WAIT_MAX},
+    trace,
 };
 
 /// Where an update stands, if any is kept that has the id.
@@ -84,7 +85,7 @@ impl Locations {
         let search = Arc::new(search);
         table.searches.insert(id.clone(), search.clone());
         // On the node's runtime, and on its own: others may wait for it when the first who asked has gone.
-        self.runtime.spawn(Ending { locations: self.clone(), id, search }.run());
+        self.runtime.spawn(trace::carried(Ending { locations: self.clone(), id, search }.run()));
         receiver
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use opentelemetry::{context::FutureExt as _, trace::SpanKind};
 use parking_lot::Mutex;
 use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
 use tokio::{
@@ -22,9 +23,10 @@ use crate::{
     AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodePhase, NodeSnapshot,
     Peers, Permit, Rate, Refusal, Transport, TransportError, Wanted,
     config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
-    delivery::Input,
+    delivery::{Encoding, Input},
     kicker,
     locations::Locations,
+    message_span,
     node_phase::PhaseCell,
     pages::Pages,
     places::Places,
@@ -32,6 +34,7 @@ use crate::{
     registry::Registry,
     seats::Seats,
     shed,
+    trace::Span,
     worker::Worker,
     workers::Workers,
 };
@@ -48,8 +51,8 @@ pub struct Node {
 
 /// What the workers and the pump share.
 pub(crate) struct NodeShared {
-    id: Uuid,
-    config: NodeConfig,
+    pub(crate) id: Uuid,
+    pub(crate) config: NodeConfig,
     runtime: Handle,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) registry: Arc<Registry>,
@@ -78,12 +81,13 @@ impl Node {
     /// run there.
     pub fn start(transport: Arc<dyn Transport>, feed: Feed, config: NodeConfig) -> Arc<Self> {
         let (runtime, reads) = (Handle::current(), Arc::new(Semaphore::new(config.replay_reads_max)));
+        let encoding = Encoding { partitions: transport.partitions(), exposes_trace: config.expose_trace };
         let shared = Arc::new(NodeShared {
             id: Uuid::new_v4(),
             registry: Arc::new(Registry::new(transport.clone())),
             workers: Workers::default(),
             places: Places::new(config.connections_max),
-            pages: Pages::new(transport.clone(), runtime.clone(), reads.clone()),
+            pages: Pages::new(transport.clone(), encoding, runtime.clone(), reads.clone()),
             locations: Locations::new(transport.clone(), runtime.clone(), reads),
             partitions: transport.partitions(),
             phase: PhaseCell::new(),
@@ -117,18 +121,22 @@ impl Node {
     /// for another one, or a rate is used up.
     pub async fn publish(
         &self,
-        update: Update,
+        mut update: Update,
         key: Option<IdempotencyKey>,
         rates: Vec<Rate>,
     ) -> Result<String, AppendError> {
         let shared = self.shared.clone();
+        let span = message_span::send(&shared, &mut update);
+        let context = span.context();
         let append = async move {
             let id = update.id.as_ref().map(|id| id.as_str().to_owned());
-            let position = shared.transport.append(update, key.as_ref(), &rates).await?;
+            let appended = shared.transport.append(update, key.as_ref(), &rates).await;
+            message_span::sent(&shared, &span, id.as_deref(), &appended);
+            let position = appended?;
             shared.published.fetch_add(1, Relaxed);
             Ok(id.unwrap_or_else(|| position_id(shared.partitions, position)))
         };
-        self.shared.on_runtime(append).await
+        self.shared.on_runtime(append.with_context(context)).await
     }
 
     /// The limits of the hub: what has to be passed to [`Node::admit`] and [`Node::publish`] is made by them.
@@ -161,11 +169,17 @@ impl Node {
         let transport = self.shared.transport.clone();
         let limit = wanted.quotas.first().map(|quota| quota.limit);
         let limit = limit.or_else(|| wanted.rates.first().map(|rate| rate.limit));
-        let admitting = self.shared.runtime.spawn(async move { transport.admit(wanted).await });
-        admitting.await.unwrap_or_else(|error| {
+        let span = Span::child("admit", SpanKind::Internal, || []);
+        let admitting = self.shared.runtime.spawn(span.within(async move { transport.admit(wanted).await }));
+        let admitted = admitting.await.unwrap_or_else(|error| {
             let error = TransportError::new(format!("the work was interrupted: {error}"));
             Err(AdmitError::Away { limit: limit.unwrap_or(Limit::ConnectionsTotal), error })
-        })
+        });
+        if let Err(error) = &admitted {
+            error.note_in(&span);
+        }
+        span.end();
+        admitted
     }
 
     /// The nodes of the hub.
@@ -239,6 +253,11 @@ impl Node {
         self.shared.id
     }
 
+    /// Whether clients are told which trace their updates belong to.
+    pub fn exposes_trace(&self) -> bool {
+        self.shared.config.expose_trace
+    }
+
     /// The transport's name: `redis` or `memory`.
     pub fn transport_name(&self) -> &'static str {
         self.shared.transport.name()
@@ -252,6 +271,11 @@ impl Drop for Node {
 }
 
 impl NodeShared {
+    /// How updates are encoded here.
+    pub(crate) fn encoding(&self) -> Encoding {
+        Encoding { partitions: self.partitions, exposes_trace: self.config.expose_trace }
+    }
+
     /// Runs work of the transport on the node's runtime: connections made on a worker's thread would die with it. The
     /// work goes on if the caller is dropped.
     pub(crate) async fn on_runtime<T: Send + 'static, E: From<TransportError> + Send + 'static>(

@@ -19,7 +19,8 @@ use tokio::{
 use crate::{
     Gap, Page, Selection, Transport, TransportError,
     config::{PAGE_LIMITS, PAGES_AGE_MAX, PAGES_BYTES_MAX, PAGES_LEN_MAX, READ_WAIT_MAX},
-    delivery::Delivery,
+    delivery::{Delivery, Encoding},
+    trace,
 };
 
 /// What a page costs beside its frames: the page, its places here, and a share per delivery.
@@ -50,8 +51,8 @@ pub(crate) struct SharedPage {
 }
 
 impl SharedPage {
-    fn new(transport: &dyn Transport, after: Position, page: Page) -> Self {
-        let encode = |appended| Delivery::new(transport.partitions(), appended, SmallVec::new());
+    fn new(encoding: Encoding, after: Position, page: Page) -> Self {
+        let encode = |appended| Delivery::new(encoding, appended, SmallVec::new());
         let deliveries: Box<[_]> = page.entries.iter().map(|entry| encode(entry)).collect();
         let bytes = deliveries.iter().map(|delivery| delivery.frame.bytes.len() + DELIVERY_LEN_BYTES);
         let bytes = bytes.sum::<usize>() + PAGE_LEN_BYTES;
@@ -101,6 +102,7 @@ struct Table {
 /// See the module.
 pub(crate) struct Pages {
     transport: Arc<dyn Transport>,
+    encoding: Encoding,
     runtime: Handle,
     reads: Arc<Semaphore>,
     table: Mutex<Table>,
@@ -127,8 +129,13 @@ enum Started {
 
 impl Pages {
     /// `reads`: the turns, shared with whatever else reads the log for replays.
-    pub(crate) fn new(transport: Arc<dyn Transport>, runtime: Handle, reads: Arc<Semaphore>) -> Arc<Self> {
-        Arc::new(Self { transport, runtime, reads, table: Mutex::default() })
+    pub(crate) fn new(
+        transport: Arc<dyn Transport>,
+        encoding: Encoding,
+        runtime: Handle,
+        reads: Arc<Semaphore>,
+    ) -> Arc<Self> {
+        Arc::new(Self { transport, encoding, runtime, reads, table: Mutex::default() })
     }
 
     /// A page that begins at or before the reader's cursor and leads it on.
@@ -169,8 +176,9 @@ impl Pages {
         let (flight, receiver) = watch::channel(None);
         let flight = Arc::new(flight);
         table.flights.insert(key.clone(), flight.clone());
-        // On the node's runtime, and on its own: others may wait for it when its first reader has gone.
-        self.runtime.spawn(Landing { pages: self.clone(), key, flight }.fly());
+        // On the node's runtime, and on its own: others may wait for it when its first reader has gone. It is recorded as
+        // a part of what that one does.
+        self.runtime.spawn(trace::carried(Landing { pages: self.clone(), key, flight }.fly()));
         Found::Flight(receiver, Started::Now)
     }
 
@@ -185,7 +193,7 @@ impl Pages {
 
     async fn fetch(&self, (shelf, after): &(Shelf, Position)) -> Outcome {
         let read = self.transport.read(shelf.partition, &shelf.selection, *after, PAGE_LIMITS);
-        Ok(Arc::new(SharedPage::new(&*self.transport, *after, read.await?)))
+        Ok(Arc::new(SharedPage::new(self.encoding, *after, read.await?)))
     }
 }
 

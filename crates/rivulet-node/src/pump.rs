@@ -1,6 +1,9 @@
 //! The pump: takes the feed, encodes each update once, and hands it to the workers that have subscribers for it.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
 
 use tokio::sync::mpsc::{self, error::TrySendError};
 
@@ -8,6 +11,7 @@ use crate::{
     Appended, Feed, FeedEvent, Kick,
     delivery::{Delivery, Input, Letter, Loss},
     feed::Weighed,
+    message_span::MessageTrace,
     node::NodeShared,
 };
 
@@ -19,9 +23,9 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
     let mut events = Vec::with_capacity(BURST_LEN_MAX);
     while feed.recv_many(&mut events, BURST_LEN_MAX).await > 0 {
         // Each keeps what it takes of the feed's budget until it has been handed on.
-        for Weighed { event, bytes: _until_handed_on } in events.drain(..) {
+        for Weighed { event, received, bytes: _until_handed_on } in events.drain(..) {
             match event {
-                FeedEvent::Update(appended) => route(&node, &appended).await,
+                FeedEvent::Update(appended) => route(&node, &appended, received).await,
                 FeedEvent::Verified(partition, position) => {
                     // Ticks come as long as there is a feed: what nobody reads any more does not stay.
                     node.pages.expire();
@@ -48,15 +52,16 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
     }
 }
 
-async fn route(node: &NodeShared, appended: &Appended) {
+async fn route(node: &NodeShared, appended: &Appended, received: Option<Instant>) {
     node.received.fetch_add(1, Relaxed);
     let (workers, patterns) = node.registry.route(appended);
     if workers == crate::registry::WorkerSet::EMPTY {
         return;
     }
     node.encoded.fetch_add(1, Relaxed);
-    let delivery = Delivery::new(node.partitions, appended, patterns);
-    let letter = Letter::seal(delivery, &node.inboxes_budget).await;
+    let trace = MessageTrace::begin(node, appended, workers.iter().count(), received);
+    let delivery = Delivery::new(node.encoding(), appended, patterns);
+    let letter = Letter::seal(delivery, trace, &node.inboxes_budget).await;
     for worker in workers.iter() {
         node.hand_over(worker, Input::Deliver(letter.clone())).await;
     }

@@ -173,6 +173,9 @@ impl Seat {
         let Phase::Replaying(replay) = &mut self.phase else { return };
         // The task ends with this call: to be aborted changes nothing for it any more.
         replay.reading = Reading::No;
+        if let Some(trace) = &mut self.trace {
+            trace.takes_page();
+        }
         let part = &mut replay.parts[replay.current];
         part.more = page.more;
         let position = self.cursor.position(part.partition);
@@ -187,6 +190,9 @@ impl Seat {
             replay.page = Some(page);
             tracing::debug!(subscriber.id = %self.id, %partition, oldest, "a stream is told of a gap");
             count(&stats.gaps, 1);
+            if let Some(trace) = &mut self.trace {
+                trace.is_told_of_gap();
+            }
             self.put_first(event);
         } else {
             replay.page = Some(page);

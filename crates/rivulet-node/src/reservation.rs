@@ -17,6 +17,7 @@ use crate::{
     ready::SeatWaker,
     registry::interest,
     seat::{Phase, Seat},
+    seat_trace::SeatTrace,
     seats::Seats,
     socket::Socket,
     subscribe::{Resumed, SubscribeError, SubscribeRequest},
@@ -44,6 +45,7 @@ impl Reservation {
         worker: Rc<WorkerShared>,
         request: SubscribeRequest,
         holding: Option<Holding>,
+        trace: Option<Box<SeatTrace>>,
     ) -> Result<Self, SubscribeError> {
         let SubscribeRequest { matchers, grants, last_event_id, expires_at } = request;
         worker.node.check_room()?;
@@ -83,6 +85,7 @@ impl Reservation {
                 ends_as,
                 pin: None,
                 holding: holding.map(Box::new),
+                trace,
                 _place: place,
             };
             (seats.add(seat, &matchers), serial)
@@ -131,6 +134,9 @@ impl Reservation {
         if matches!(seat.phase, Phase::Reserved) {
             seat.cursor = level;
             seat.phase = Phase::Live;
+        }
+        if let Some(trace) = &mut seat.trace {
+            trace.opens();
         }
         drop(seats);
         self.worker.open(self.key, socket, head);

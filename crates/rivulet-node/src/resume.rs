@@ -17,6 +17,7 @@ use crate::{
     seat::{Phase, Seat},
     stats::{WorkerStats, count},
     subscribe::{Resumed, SubscribeError},
+    trace,
     worker::WorkerShared,
 };
 
@@ -75,6 +76,9 @@ impl Reservation {
         let mut cursor = Cursor::at(openings.iter().map(|opening| opening.after).min().unwrap_or_default());
         openings.iter().for_each(|opening| cursor.advance(opening.part.partition, opening.after));
         seat.cursor = cursor;
+        if let Some(trace) = &mut seat.trace {
+            trace.prepares_replay();
+        }
         seat.tell_unknown(&mut openings, partitions, &stats);
         seat.start_replay(openings, turn, partitions, &stats);
         Ok(())
@@ -119,7 +123,7 @@ impl Reservation {
                 self.seat(&mut seats)?;
                 part.floor = seats.floor(self.key, part.partition);
             }
-            reads.spawn_local(Opening::read(self.worker.clone(), part, cursor, unknown));
+            reads.spawn_local(trace::carried(Opening::read(self.worker.clone(), part, cursor, unknown)));
         }
         let mut openings = Vec::with_capacity(reads.len());
         while let Some(read) = reads.join_next().await {
@@ -236,6 +240,9 @@ impl Seat {
         self.cursor = cursor;
         let oldest = position_id(partitions, oldest);
         count(&stats.gaps, 1);
+        if let Some(trace) = &mut self.trace {
+            trace.is_told_of_gap();
+        }
         self.put_first(Frame::gap(&id, names.iter().map(String::as_str), &oldest));
     }
 

@@ -29,6 +29,7 @@ use crate::{
     pins::PinKey,
     places::Place,
     replay::Replay,
+    seat_trace::SeatTrace,
     socket::{Socket, Unsent},
     wheel::Tick,
 };
@@ -85,11 +86,13 @@ pub(crate) struct Seat {
     pub(crate) pin: Option<PinKey>,
     /// Whose connection it is, and what it holds of the hub's limits.
     pub(crate) holding: Option<Box<Holding>>,
+    /// Of those whose request is recorded.
+    pub(crate) trace: Option<Box<SeatTrace>>,
     pub(crate) _place: Place,
 }
 
 /// Most connections are idle, so what a node can hold is decided here.
-const _: () = assert!(size_of::<Seat>() <= 216);
+const _: () = assert!(size_of::<Seat>() <= 224);
 
 /// What became of a write.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,6 +14,7 @@ use crate::{
     delivery::Loss,
     dispatch::Passes,
     drain::Drain,
+    followed::Followed,
     pins::Pins,
     registry::{PatternId, Registry, shrink},
     replay::reach,
@@ -36,6 +37,8 @@ pub(crate) struct Seats {
     /// The sources of `by_pattern`, by what subscribers ask for: one per partition, in order.
     by_matcher: HashMap<Matcher, Box<[u32]>>,
     pub(crate) passes: Passes,
+    /// The recorded updates that passes bring.
+    pub(crate) followed: Followed,
     pub(crate) wheel: Wheel,
     pub(crate) partitions: Partitions,
     /// Per partition, everything up to here has been delivered to this worker.
@@ -73,6 +76,7 @@ impl Seats {
             by_pattern: HashMap::new(),
             by_matcher: HashMap::new(),
             passes: Passes::default(),
+            followed: Followed::default(),
             wheel: Wheel::new(),
             partitions,
             verified: partitions.iter().map(|_| Position::ZERO).collect(),
@@ -256,6 +260,8 @@ impl Seats {
         seat.close(reason);
         if was_open {
             count(&self.stats.closed[reason as usize], 1);
+            let closing = seat.trace.take().map(|trace| trace.close(reason));
+            let _within = closing.as_ref().map(|closing| closing.context().attach());
             tracing::debug!(subscriber.id = %seat.id, close.reason = reason.as_str(), cursor = %seat.cursor.id(self.partitions), "stream ended");
         } else {
             self.reserved -= 1;
@@ -281,6 +287,9 @@ impl Seats {
 
     fn remove_source(&mut self, key: usize) {
         let source = self.sources.remove(key);
+        if !self.followed.is_empty() {
+            self.followed.remove(&narrow(key));
+        }
         self.ring_bytes -= source.ring.bytes();
         if source.congested {
             self.passes.congested -= 1;

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
+use opentelemetry::KeyValue;
 use rivulet_core::{Grants, LastEventId, Matcher};
 
-use crate::TransportError;
+use crate::{TransportError, trace::Span};
 
 /// A subscription, authorized and checked.
 #[derive(Clone, Debug)]
@@ -65,6 +66,15 @@ impl SubscribeError {
             Self::MemoryTight => Some(Refusal::Memory),
             Self::ReplaysBusy => Some(Refusal::Replays),
             Self::Kicked | Self::TokenExpired | Self::Transport(_) => None,
+        }
+    }
+
+    /// Notes it in the span of the reservation: only what the transport could not do is a failure.
+    pub(crate) fn note_in(&self, span: &Span) {
+        match (self, self.refusal()) {
+            (Self::Transport(error), _) => span.fail("transport-unavailable", error.reason.clone()),
+            (_, Some(refusal)) => span.set(|| [KeyValue::new("rivulet.refusal", refusal.as_str())]),
+            (_, None) => span.set(|| [KeyValue::new("rivulet.refusal", self.to_string())]),
         }
     }
 }

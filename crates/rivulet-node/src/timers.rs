@@ -86,7 +86,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        Appended, MemoryTransport, Node, NodeConfig, Retention, SubscribeRequest, delivery::Delivery,
+        Appended, MemoryTransport, Node, NodeConfig, Retention, SubscribeRequest,
+        delivery::{Delivery, Encoding},
         wheel::TICK,
     };
 
@@ -126,7 +127,8 @@ mod tests {
                     position: Position::from_micros(u64::MAX >> 12),
                     update,
                 };
-                seats.deliver(&Delivery::new(Partitions::ONE, &appended, Default::default()));
+                let encoding = Encoding { partitions: Partitions::ONE, exposes_trace: false };
+                seats.deliver(&Delivery::new(encoding, &appended, Default::default()));
                 seats.verify(appended.partition, appended.position.next());
                 let heartbeat_due = ticks(NodeConfig::default().heartbeat.unwrap()) + ticks(TICK * 2);
                 seats.advance_time(heartbeat_due);

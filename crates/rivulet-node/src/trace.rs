@@ -5,17 +5,21 @@
 //! over to other tasks with `FutureExt::with_context(Context::current())`. In updates it travels as a
 //! [`TraceContext`].
 
+mod honouring_links;
+
 use std::{borrow::Cow, sync::OnceLock, time::SystemTime};
 
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     global::BoxedTracer,
     trace::{
-        FutureExt as _, Link, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, TraceState,
-        Tracer as _, WithContext,
+        FutureExt as _, Link, SpanBuilder, SpanContext, SpanKind, SpanRef, Status, TraceContextExt as _,
+        TraceState, Tracer as _, WithContext,
     },
 };
 use rivulet_core::TraceContext;
+
+pub use self::honouring_links::HonouringLinks;
 
 static TRACER: OnceLock<BoxedTracer> = OnceLock::new();
 
@@ -65,6 +69,11 @@ impl Span {
         Self(Some(parent.with_span(span)))
     }
 
+    /// Begins a span of its own, if the sampler wants it.
+    pub fn root(name: &'static str) -> Self {
+        Self::begin(SpanBuilder::from_name(name).with_kind(SpanKind::Internal), &Context::new())
+    }
+
     /// Whether what is told to it is kept.
     pub fn is_recorded(&self) -> bool {
         self.0.as_ref().is_some_and(|context| context.span().span_context().is_sampled())
@@ -112,6 +121,13 @@ impl Span {
         }
     }
 
+    /// Ends it now, although contexts may hold it still. What is told to it later is not kept.
+    pub fn end(&self) {
+        if let Some(context) = &self.0 {
+            context.span().end();
+        }
+    }
+
     /// Ends it at this moment instead of when it is dropped.
     pub fn end_at(self, at: SystemTime) {
         if let Some(context) = &self.0 {
@@ -134,6 +150,34 @@ impl Span {
         let context = TraceContext::new(trace_id, span_id, flags, &state);
         context.or_else(|| TraceContext::new(trace_id, span_id, flags, "")).map(Box::new)
     }
+}
+
+/// Runs a future that goes to another task within the span that is current here.
+pub fn carried<F>(future: F) -> WithContext<F> {
+    future.with_context(Context::current())
+}
+
+/// Tells the current span something, if it is recorded.
+pub fn tell_current(tell: impl FnOnce(&SpanRef<'_>)) {
+    if is_on() {
+        Context::map_current(|current| {
+            let span = current.span();
+            if span.span_context().is_sampled() {
+                tell(&span);
+            }
+        });
+    }
+}
+
+/// The current span, if it is sampled.
+pub fn current() -> Option<SpanContext> {
+    if !is_on() {
+        return None;
+    }
+    Context::map_current(|current| {
+        let span = current.span();
+        span.span_context().is_sampled().then(|| span.span_context().clone())
+    })
 }
 
 /// The span that a trace context stands for, which another node may have begun.

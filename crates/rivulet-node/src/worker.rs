@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use opentelemetry::{KeyValue, context::FutureExt as _, trace::SpanKind};
 use tokio::{
     sync::mpsc,
     time::{Instant, Interval, MissedTickBehavior},
@@ -18,15 +19,18 @@ use crate::{
     CloseReason, Holding, NodePhase,
     config::{INTAKE_LEN_MAX, READ_PAUSE},
     delivery::Input,
+    message_span::number,
     node::NodeShared,
     pages::{Ask, SharedPage},
     ready::ReadyList,
     reservation::Reservation,
     seat::{Phase, Seat},
+    seat_trace::SeatTrace,
     seats::Seats,
     socket::Socket,
     stats::count,
     subscribe::{SubscribeError, SubscribeRequest},
+    trace::Span,
     wheel::{TICK, Tick, ticks},
 };
 
@@ -82,7 +86,15 @@ impl Worker {
         request: SubscribeRequest,
         holding: Option<Holding>,
     ) -> Result<Reservation, SubscribeError> {
-        let reserved = Reservation::make(self.0.clone(), request, holding).await;
+        let trace = SeatTrace::of_request();
+        let span = Span::child("reserve", SpanKind::Internal, || {
+            [KeyValue::new("rivulet.matchers", number(request.matchers.len() as u64))]
+        });
+        let reserved = span.within(Reservation::make(self.0.clone(), request, holding, trace)).await;
+        if let Err(error) = &reserved {
+            error.note_in(&span);
+        }
+        span.end();
         reserved.inspect_err(|error| self.0.node.count_refusal(error))
     }
 }
@@ -136,7 +148,11 @@ impl WorkerShared {
             let Some(seat) = seats.get(key, serial) else { continue };
             let Phase::Replaying(replay) = &mut seat.phase else { continue };
             let ask = replay.ask(&seat.cursor);
-            replay.own(tokio::task::spawn_local(self.clone().read_for(key, serial, ask)));
+            let read = self.clone().read_for(key, serial, ask);
+            replay.own(match seat.trace.as_ref().and_then(|trace| trace.replay()) {
+                Some(context) => tokio::task::spawn_local(read.with_context(context)),
+                None => tokio::task::spawn_local(read),
+            });
         }
         if !self.seats.borrow().passes.unfinished.is_empty() {
             self.ready.wake_task();
@@ -229,7 +245,10 @@ impl WorkerShared {
         seats.advance_time(now);
         for input in intake.inputs.drain(..) {
             match input {
-                Input::Deliver(letter) => seats.deliver(letter.delivery()),
+                Input::Deliver(letter) => {
+                    seats.deliver(letter.delivery());
+                    seats.follow(&letter);
+                }
                 Input::Verified(partition, position) => seats.verify(partition, position),
                 Input::Lost(loss) => seats.lose(&loss),
                 Input::Ask(question) => question(&mut seats),

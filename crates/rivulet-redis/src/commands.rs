@@ -14,7 +14,6 @@ use std::{
 
 use parking_lot::Mutex;
 use redis::{RedisError, Value, aio::MultiplexedConnection};
-use rivulet_node::TransportError;
 use tokio::sync::Notify;
 
 use crate::{
@@ -24,6 +23,7 @@ use crate::{
     refusal::{Refusal, ends_connection},
     script::{Asking, Call, Script},
     topology::Topology,
+    traced,
 };
 
 /// See the module.
@@ -71,7 +71,7 @@ impl Commands {
             State::Up(link) => link.clone(),
             State::Away { reason, .. } => {
                 let reason = format!("Redis at {} is away: {reason}", self.server);
-                return Err(Refusal::Failed(TransportError::new(reason)));
+                return Err(traced::failed("unavailable", reason));
             }
         };
         let deadline = self.connector.deadline();
@@ -89,12 +89,12 @@ impl Commands {
                 if ends_connection(&error) {
                     self.lose(&link, &reason(&error));
                 }
-                Err(error.into())
+                Err(traced::refused(error))
             }
             Err(_) => {
                 let reason = format!("Redis at {}: no answer within {deadline:?}", self.server);
                 self.lose(&link, &reason);
-                Err(Refusal::Failed(TransportError::new(reason)))
+                Err(traced::failed("timeout", reason))
             }
         }
     }

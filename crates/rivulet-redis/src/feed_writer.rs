@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 
 use crate::{
     announcement::{AnnouncedUpdate, Announcement},
+    backfill::Backfill,
     history::History,
     inbox::{Messages, Next},
     index_entry::{IndexEntry, batches},
@@ -23,6 +24,7 @@ use crate::{
     kicks::Kicks,
     log::Log,
     missed::Missed,
+    outage::Outage,
     partition_state::PartitionState,
 };
 
@@ -37,6 +39,7 @@ pub(crate) struct FeedWriter {
     pub(crate) keys: Keys,
     pub(crate) states: Arc<[PartitionState]>,
     pub(crate) kicks: Arc<Kicks>,
+    pub(crate) outage: Arc<Outage>,
 }
 
 impl FeedWriter {
@@ -111,6 +114,7 @@ impl FeedWriter {
     /// Says once that the feed is live: when no partition is stale any more.
     fn say_if_live(&self) {
         if self.states.iter().all(|state| state.status.stale().is_none()) {
+            self.outage.ends();
             tracing::info!("the feed from Redis is live");
         }
     }
@@ -205,6 +209,13 @@ impl FeedWriter {
     /// Reads from the log what comes after the last event, up to its end. The channels are subscribed already, so what
     /// is appended meanwhile arrives there.
     async fn read_missed(&self, partition: Partition) -> Result<(), TransportError> {
+        let backfill = Backfill::begin(partition);
+        let read = backfill.span.within(self.read_on(partition, &backfill)).await;
+        backfill.end(&read);
+        read
+    }
+
+    async fn read_on(&self, partition: Partition, backfill: &Backfill) -> Result<(), TransportError> {
         let state = self.state(partition);
         let mut after = state.place.lock().last;
         let mut history = History::default();
@@ -221,13 +232,14 @@ impl FeedWriter {
                 let first = page.entries.first().map_or(page.clock.now, |entry| entry.position.before());
                 tracing::warn!(%partition, position = %after, "the index has lost updates that this node missed");
                 self.lose(partition, first.max(after), None).await?;
+                backfill.lost();
             }
             page.entries.retain(|entry| entry.position > after && state.channels.wants(&entry.topics));
             if fault::is(Fault::SkipBackfill) {
                 page.entries.clear();
             }
             for batch in batches(&page.entries, FETCH_MAX) {
-                self.send_missed(partition, batch, &mut history).await?;
+                self.send_missed(partition, batch, &mut history, backfill).await?;
             }
             after = end;
             if !page.more {
@@ -244,6 +256,7 @@ impl FeedWriter {
         partition: Partition,
         batch: &[IndexEntry],
         history: &mut History,
+        backfill: &Backfill,
     ) -> Result<(), TransportError> {
         let fetched = self.log.fetch(partition, batch, history).await?;
         let mut missing = fetched.missing.into_iter().peekable();
@@ -256,9 +269,11 @@ impl FeedWriter {
             if is_lost {
                 let Some(entry) = missing.next() else { return Ok(()) };
                 self.lose(partition, entry.position, Some(entry.topics.as_slice().into())).await?;
+                backfill.lost();
             } else {
                 let Some(appended) = found.next() else { return Ok(()) };
                 self.send(appended).await?;
+                backfill.found();
             }
         }
     }

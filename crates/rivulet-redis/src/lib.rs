@@ -14,6 +14,7 @@
 //! It does not know HTTP.
 
 mod announcement;
+mod backfill;
 mod channels;
 mod cluster_view;
 mod commands;
@@ -35,6 +36,7 @@ mod log;
 mod loss;
 mod missed;
 mod opening;
+mod outage;
 mod partition_state;
 mod permissions;
 mod primaries;
@@ -50,6 +52,7 @@ mod supervisor;
 mod takeover;
 mod ticker;
 mod topology;
+mod traced;
 mod transport;
 
 pub use config::{RedisConfig, TlsFiles, check_url};

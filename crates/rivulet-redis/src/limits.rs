@@ -31,7 +31,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rivulet_node::{
     AdmitError, FeedSender, Keeper, Limit, LocalLimits, Peers, Permit, Refused, Scope, Share, TransportError,
-    Wanted, WhenAway,
+    Wanted, WhenAway, trace,
 };
 use tokio::{
     runtime::Handle,
@@ -211,7 +211,8 @@ impl Limits {
         };
         // A task of its own: who asks may leave before the answer comes, and what Redis has counted must be given back.
         let limits = self.clone();
-        let admission = self.runtime.spawn(async move { limits.admit_to_the_end(limit, wanted).await });
+        let admission = trace::carried(async move { limits.admit_to_the_end(limit, wanted).await });
+        let admission = self.runtime.spawn(admission);
         admission.await.unwrap_or_else(|error| {
             Err(AdmitError::Away { limit, error: TransportError::new(error.to_string()) })
         })

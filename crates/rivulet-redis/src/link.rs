@@ -67,6 +67,7 @@ impl Link {
             let states = self.parts.states(&self.partitions);
             let broke = states.iter().filter(|state| state.status.broke(&why)).count();
             if broke > 0 {
+                self.parts.writer.outage.begins(&why, broke);
                 tracing::warn!(
                     reason = why,
                     partitions = broke,

@@ -27,6 +27,7 @@ use crate::{
     refusal::Refusal,
     script::{Asking, Call, Script},
     topology::Topology,
+    traced,
 };
 
 /// How many bytes of appends may be on their way. What comes when they are is refused at once.
@@ -191,9 +192,22 @@ impl Primaries {
         only: Option<&Server>,
         job: Job<'_>,
     ) -> Result<Done, TransportError> {
+        let primary = only.cloned().unwrap_or_else(|| self.topology.server(partition));
+        let span = traced::begin(job, &primary, self.connector.deployment.redis.db());
+        let done = span.within(self.run_from(primary, partition, only, job)).await;
+        span.end();
+        done
+    }
+
+    async fn run_from(
+        &self,
+        mut primary: Server,
+        partition: Partition,
+        only: Option<&Server>,
+        job: Job<'_>,
+    ) -> Result<Done, TransportError> {
         let until = Instant::now() + self.deadline();
         let primary_now = || only.cloned().unwrap_or_else(|| self.topology.server(partition));
-        let mut primary = primary_now();
         let (mut server, mut asking) = (primary.clone(), Asking::No);
         loop {
             let refusal = match self.primary(&server).run(job, asking, self.deadline()).await {
@@ -201,7 +215,7 @@ impl Primaries {
                 Err(refusal) => refusal,
             };
             if Instant::now() > until {
-                return Err(refusal.into());
+                return Err(given_up(refusal));
             }
             match refusal {
                 Refusal::Ask(to) if asking == Asking::No => {
@@ -212,7 +226,7 @@ impl Primaries {
                 Refusal::Moved(error) => {
                     self.topology.suspect();
                     if only.is_some() {
-                        return Err(error);
+                        return Err(given_up(Refusal::Moved(error)));
                     }
                 }
                 Refusal::Ask(_) | Refusal::Later(_) => {}
@@ -265,24 +279,34 @@ impl Primary {
         deadline: Duration,
         reading: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<Vec<Value>, redis::RedisError>,
     ) -> Result<Vec<Value>, Refusal> {
-        let failed = |reason: String| Refusal::Failed(TransportError::new(reason));
         let pool = if reader == Reader::Feed { &self.feed_reader } else { &self.readers };
-        let mut connection = pool.get().await.map_err(|error| failed(error.to_string()))?;
+        let mut connection =
+            pool.get().await.map_err(|error| traced::failed("unavailable", error.to_string()))?;
         match tokio::time::timeout(deadline, reading(&mut connection)).await {
-            Ok(answer) => Ok(answer?),
+            Ok(answer) => answer.map_err(traced::refused),
             Err(_) => {
                 // What this connection answers late must not meet the next one who takes it.
                 drop(deadpool_redis::Connection::take(connection));
-                Err(failed(format!("no answer within {deadline:?}")))
+                Err(traced::failed("timeout", format!("no answer within {deadline:?}")))
             }
         }
     }
 }
 
+/// The error of a call that has been redirected for too long. (One that failed has said so in its span already.)
+fn given_up(refusal: Refusal) -> TransportError {
+    let has_failed = matches!(refusal, Refusal::Failed(_));
+    let error = TransportError::from(refusal);
+    if !has_failed {
+        traced::fail_current("redirected", &error);
+    }
+    error
+}
+
 async fn take_turn(wait: &Semaphore, deadline: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
     match tokio::time::timeout(deadline, wait.acquire()).await {
         Ok(Ok(turn)) => Ok(turn),
-        _ => Err(Refusal::Failed(TransportError::new("too many publishers wait for replicas of Redis"))),
+        _ => Err(traced::failed("busy", "too many publishers wait for replicas of Redis")),
     }
 }
 

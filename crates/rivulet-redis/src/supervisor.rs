@@ -12,6 +12,9 @@ use crate::{
     topology::Map,
 };
 
+/// Why the feed of a partition breaks that another server has taken over.
+const PRIMARY_CHANGED: &str = "the primary of the partition has changed";
+
 /// The links that run.
 pub(crate) struct Supervisor {
     parts: Parts,
@@ -66,8 +69,10 @@ impl Supervisor {
                 link.task.0.abort();
                 // Fails because it was aborted, which is what is waited for.
                 let _ = (&mut link.task.0).await;
-                for state in self.parts.states(&link.partitions) {
-                    state.status.broke("the primary of the partition has changed");
+                let (why, states) = (PRIMARY_CHANGED, self.parts.states(&link.partitions));
+                let broke = states.iter().filter(|state| state.status.broke(why)).count();
+                if broke > 0 {
+                    self.parts.writer.outage.begins(why, broke);
                 }
             }
         }

@@ -7,7 +7,8 @@ use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
     AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Page, PageLimits, Peers,
-    Permit, Rate, Selection, StalePartition, Transport, TransportError, Wanted, transport::IDEMPOTENCY_AGE,
+    Permit, Rate, Selection, StalePartition, Transport, TransportError, Wanted, trace,
+    transport::IDEMPOTENCY_AGE,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -110,6 +111,7 @@ impl RedisTransport {
             keys: keys.clone(),
             states: states.clone(),
             kicks: kicks.clone(),
+            outage: Arc::default(),
         };
         let parts = Parts { connector, topology: topology.clone(), ticker, writer };
         let tasks = [
@@ -232,7 +234,7 @@ impl RedisTransport {
         work: impl Future<Output = Result<T, TransportError>> + Send + 'static,
     ) -> Result<T, TransportError> {
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn_on(work, &self.runtime);
+        tasks.spawn_on(trace::carried(work), &self.runtime);
         let done = tasks.join_next().await.expect("a task was put in");
         done.unwrap_or_else(|error| Err(TransportError::new(error.to_string())))
     }

@@ -9,6 +9,7 @@ mod endpoint;
 mod heap;
 mod inspection;
 mod kick;
+mod logging;
 mod probes;
 mod profiles;
 mod scrape;
@@ -29,7 +30,7 @@ use rustls::ServerConfig;
 use tokio::sync::watch;
 
 use self::profiles::Profiles;
-use crate::{memory::MemoryState, metrics::Metrics, observed::Observed};
+use crate::{logs::Logs, memory::MemoryState, metrics::Metrics, observed::Observed};
 
 /// Beside probes and one or two scrapers nobody connects.
 const CONNECTIONS_MAX: usize = 256;
@@ -65,6 +66,7 @@ struct State {
     memory: watch::Receiver<MemoryState>,
     metrics: Metrics,
     profiles: Profiles,
+    logs: Arc<Logs>,
 }
 
 /// Serves on a listener that is bound already, in a tokio runtime; with TLS if it is configured.
@@ -75,9 +77,10 @@ pub(crate) fn serve(
 ) -> std::io::Result<Admin> {
     let address = listener.local_addr()?;
     let (node, memory) = (Arc::clone(&observed.node), observed.memory.clone());
+    let logs = Arc::clone(&observed.logs);
     let metrics = Metrics::new(observed);
     let watch = tls.as_ref().map(|tls| tls.certificates.watch(CERTIFICATE_INTERVAL));
-    let state = web::Data::new(State { node, memory, metrics, profiles: Profiles::new() });
+    let state = web::Data::new(State { node, memory, metrics, profiles: Profiles::new(), logs });
     let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes))
         .workers(1)
         .worker_max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -105,6 +108,7 @@ fn routes(config: &mut web::ServiceConfig) {
         scrape::endpoints(),
         inspection::endpoints(),
         kick::endpoints(),
+        logging::endpoints(),
         profiles::endpoints(),
     ];
     endpoint::serve(config, groups.into_iter().flatten().collect());

@@ -9,6 +9,7 @@ use crate::{
     settings::{GROUPS, Kind, Setting},
     subscribe::SubscribeArgs,
     token::TokenArgs,
+    trace::TraceArgs,
 };
 
 /// The whole command line. Without a command it is `serve`.
@@ -27,6 +28,7 @@ pub(crate) fn command() -> Command {
         .subcommand(PublishArgs::augment_args(Command::new("publish")))
         .subcommand(SubscribeArgs::augment_args(Command::new("subscribe")))
         .subcommand(TokenArgs::augment_args(Command::new("token")))
+        .subcommand(TraceArgs::augment_args(Command::new("trace")))
 }
 
 /// The flag of a setting. Its variable stands in the help; `layers` reads it, since it stands above other layers.

@@ -9,6 +9,7 @@ mod stopping;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod tracing;
 mod values;
 
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
@@ -22,12 +23,13 @@ use rivulet_redis::RedisConfig;
 use url::Url;
 
 use self::reader::Reader;
-pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping};
+pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping, tracing::Tracing};
 use crate::{
     admin::AdminTls,
     layers::{Environment, Layers},
     memory::MemoryMax,
     settings,
+    telemetry::TelemetryConfig,
 };
 
 /// "No limit by age" for transports, whose clocks want a number.
@@ -64,7 +66,10 @@ pub(crate) struct Config {
     pub(crate) listener: Listener,
     pub(crate) limits: Limits,
     pub(crate) stopping: Stopping,
+    pub(crate) tracing: Tracing,
     pub(crate) log: LogConfig,
+    /// `None`: no spans.
+    pub(crate) telemetry: Option<TelemetryConfig>,
     /// All settings as they may be logged.
     pub(crate) description: String,
     /// What is to be said at start.
@@ -104,7 +109,13 @@ impl Config {
         let path = matches.get_one::<String>("config").or_else(|| environment.get("RIVULET_CONFIG"));
         let file = path.filter(|path| !path.is_empty()).map(std::fs::read_to_string).transpose();
         let file = file.map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])?;
-        Self::check(&Layers::resolve(matches, environment, file.as_deref()))
+        let config = Self::check(&Layers::resolve(matches, environment, file.as_deref()));
+        match (config, TelemetryConfig::read(environment)) {
+            (Ok(config), Ok(telemetry)) => Ok(Self { telemetry, ..config }),
+            (config, telemetry) => {
+                Err([config.err(), telemetry.err()].into_iter().flatten().flatten().collect())
+            }
+        }
     }
 
     fn check(layers: &Layers) -> Result<Self, Vec<String>> {
@@ -148,6 +159,7 @@ impl Config {
         let listener = reader.listener();
         let limits = reader.limits(body_limit.max(batch_limit));
         let stopping = reader.stopping();
+        let tracing = reader.tracing();
         let log_format = reader.value("log-format", values::log_format);
         let log_filter = reader.value("log-level", values::log_filter);
         let mut warnings = reader.layers.warnings.clone();
@@ -179,7 +191,9 @@ impl Config {
             listener: listener?,
             limits: limits?,
             stopping: stopping?,
+            tracing: tracing?,
             log: LogConfig { format: log_format?, filter: log_filter? },
+            telemetry: None,
             description: reader.layers.describe(),
             warnings,
         })

@@ -11,7 +11,7 @@ use rivulet_node::{CloseReason, Node, Transport};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::{admin::Admin, config::Stopping};
+use crate::{admin::Admin, config::Stopping, telemetry::Telemetry};
 
 /// How often the log says how far a drain is.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
@@ -21,13 +21,14 @@ pub(crate) struct Running {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) node: Arc<Node>,
     pub(crate) http: HttpServerHandle,
+    pub(crate) telemetry: Telemetry,
     pub(crate) admin: Admin,
 }
 
 impl Running {
     /// Stops everything, in order. Admin is last, so that probes and whoever watches are answered until then.
     pub(crate) async fn stop(self, stopping: Stopping) {
-        let Self { transport, node, http, admin } = self;
+        let Self { transport, node, http, telemetry, admin } = self;
         node.leave();
         if !stopping.delay.is_zero() {
             info!(delay = ?stopping.delay, "The node is not ready any more, and still serves");
@@ -41,6 +42,8 @@ impl Running {
             warn!(%error, "The server did not end well");
         }
         transport.close().await;
+        // Nothing makes spans any more.
+        telemetry.stop().await;
         admin.stop().await;
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Failure {
 pub(crate) enum Code {
     /// The command line or the configuration is wrong; nothing was started.
     Usage = 64,
-    /// What was sent is not acceptable to the hub (it answered 400, 413 or alike).
+    /// What was sent is not acceptable to the hub (it answered 400, 413 or alike), or what was read is no trace.
     Data = 65,
     /// A hub, an address or Redis is not available: no connection, the port is taken.
     Unavailable = 69,
@@ -60,7 +60,7 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0   done; for serve: stopped by SIGTERM or SIGINT
   64  the command line or the configuration is wrong (every mistake is listed; nothing was started)
-  65  the hub does not accept what was sent
+  65  the hub does not accept what was sent; for trace: that is no trace
   69  the hub, an address to listen on, or Redis is not available
   70  a mistake of this program
   74  reading or writing a file, standard input or standard output failed

@@ -25,7 +25,9 @@ mod serve;
 mod settings;
 mod signals;
 mod subscribe;
+mod telemetry;
 mod token;
+mod trace;
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -64,6 +66,7 @@ fn run() -> Result<ExitCode, Failure> {
         Some(("serve", matches)) => serve::run(matches, &environment()),
         Some(("publish", matches)) => block_on(publish::run(args(matches)?)),
         Some(("subscribe", matches)) => block_on(subscribe::run(args(matches)?)),
+        Some(("trace", matches)) => block_on(trace::run(args(matches)?)),
         Some(("token", matches)) => token::run(&args(matches)?).map(|()| ExitCode::SUCCESS),
         Some((name, _)) => Err(Failure::new(Code::Software, format!("the command {name} does nothing"))),
     }

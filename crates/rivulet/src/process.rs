@@ -65,6 +65,13 @@ pub(crate) fn open_files() -> Option<u64> {
     fs::read_dir("/proc/self/fd").ok().map(|files| (files.count() as u64).saturating_sub(1))
 }
 
+/// What this machine, or this container, is called, if the system tells.
+pub(crate) fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 /// How many files may be open.
 pub(crate) fn file_limit() -> Option<u64> {
     rlimit::Resource::NOFILE.get_soft().ok()

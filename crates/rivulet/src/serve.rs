@@ -16,11 +16,12 @@ use crate::{
     drain::Running,
     exit::{Code, Failure},
     layers::Environment,
-    logs,
+    logs::Logs,
     memory::{MemoryLimit, MemorySampler},
     observed::Observed,
     process::{self, Room},
     signals::{Reloader, Signals},
+    telemetry::Telemetry,
 };
 
 /// Threads for Redis, the pump and the admin listener; connections are served by the workers' own threads.
@@ -32,10 +33,12 @@ const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) fn run(matches: &ArgMatches, environment: &Environment) -> Result<ExitCode, Failure> {
     let config = Config::read(matches, environment)
         .map_err(|mistakes| Failure::usage(mistakes.join("\nrivulet: ")))?;
-    logs::start(&config.log);
+    let logs = Logs::start(&config.log);
     announce(&config);
     let runtime = runtime(config.workers.get())?;
-    let result = runtime.block_on(serve(&config));
+    runtime.spawn(Arc::clone(&logs).tend());
+    let result = runtime.block_on(serve(&config, &logs));
+    logs.finish();
     runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
     result
 }
@@ -67,7 +70,7 @@ fn signals_deaf(error: std::io::Error) -> Failure {
     Failure::new(Code::Software, format!("signals cannot be received: {error}"))
 }
 
-async fn serve(config: &Config) -> Result<ExitCode, Failure> {
+async fn serve(config: &Config, logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
     let mut signals = Signals::listen().map_err(signals_deaf)?;
     let cannot_listen = |flag: &str, address, error| {
         Failure::unavailable(format!("cannot listen on {address} ({flag}): {error}"))
@@ -83,6 +86,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     };
     let node_config = NodeConfig { memory_max, ..node_config(config, room.streams) };
     let node = Node::start(Arc::clone(&transport), feed, node_config);
+    let telemetry = Telemetry::start(config.telemetry.as_ref(), node.id().to_string())?;
     memory.tell(Arc::clone(&node));
     config.authorizer.start(&tokio::runtime::Handle::current());
     let http_config = http_config(config, room);
@@ -95,6 +99,8 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         memory: memory.state(),
         http: stats,
         listener: Arc::clone(http.listener_stats()),
+        spans: Arc::clone(telemetry.stats()),
+        logs: Arc::clone(logs),
     };
     let admin = admin::serve(observed, admin_listener, config.admin_tls.clone())
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;
@@ -109,7 +115,7 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
     };
     let time_max = config.stopping.time_max();
     info!(signal = signal.name(), ?time_max, "Rivulet stops: it is not ready any more");
-    let stopped = Running { transport, node, http, admin }.stop(config.stopping);
+    let stopped = Running { transport, node, http, telemetry, admin }.stop(config.stopping);
     tokio::select! {
         result = tokio::time::timeout(time_max, stopped) => {
             match result {
@@ -191,6 +197,8 @@ fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
         limits: config.limits.hub.clone(),
         replays_max: config.limits.replays_max,
         shed: config.stopping.shed,
+        trace_updates: config.tracing.updates,
+        expose_trace: config.tracing.expose,
         ..NodeConfig::default()
     }
 }

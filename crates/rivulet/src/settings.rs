@@ -4,6 +4,7 @@
 mod limits;
 mod listener;
 mod stopping;
+mod tracing;
 
 /// One setting.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub(crate) const GROUPS: &[Group] = &[
     Group { heading: Some("Limits of the hub"), settings: limits::HUB },
     Group { heading: Some("Limits of this node"), settings: limits::NODE },
     Group { heading: Some("Stopping and rebalancing"), settings: stopping::SETTINGS },
+    Group { heading: Some("Traces"), settings: tracing::SETTINGS },
 ];
 
 /// All settings, in the order of `--help`.

@@ -1,10 +1,10 @@
 //! Rules of idempotency keys.
 
-use rivulet_core::IdempotencyKey;
+use rivulet_core::{IdempotencyKey, Update};
 
 use super::{
     Hub, Kept,
-    probe::{append, data, interest, neighbours, partition, read, topics, update},
+    probe::{append, data, interest, neighbours, partition, read, topics, trace, update},
 };
 use crate::AppendError;
 
@@ -12,7 +12,8 @@ fn key(text: &str) -> IdempotencyKey {
     IdempotencyKey::parse(text).expect("the rules' keys are valid")
 }
 
-/// A repeat with the same key is answered as the first was, on every node, and neither appended nor announced.
+/// A repeat with the same key is answered as the first was, on every node, and neither appended nor announced. It comes
+/// from another trace, which is no part of what was published.
 pub async fn a_repeat_with_the_same_key_is_not_appended_again(hub: &impl Hub) {
     let mut members = hub.start(Kept::ALL).await;
     let start = append(&members[0].transport, &["a"], "start").await;
@@ -21,9 +22,9 @@ pub async fn a_repeat_with_the_same_key_is_not_appended_again(hub: &impl Hub) {
     let mut answers = Vec::new();
     // With several partitions most of these topics stand in others: the repeat finds them all.
     let update = update(&["a", "b", "c", "d"], "once");
-    for member in members.iter().cycle().take(4) {
-        answers
-            .push(member.transport.append(update.clone(), Some(&key("k")), &[]).await.expect("it must work"));
+    for (member, number) in members.iter().cycle().zip(1..=4) {
+        let update = Update { trace: trace(number), ..update.clone() };
+        answers.push(member.transport.append(update, Some(&key("k")), &[]).await.expect("it must work"));
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     append(&members[0].transport, &["a"], "last").await;
@@ -33,8 +34,9 @@ pub async fn a_repeat_with_the_same_key_is_not_appended_again(hub: &impl Hub) {
         let page = read(transport, &topics(&[name]), start, 10).await;
         assert_eq!(page.entries.iter().filter(|entry| data(entry) == "once").count(), 1, "{name}");
     }
-    let fed: Vec<_> = members[0].updates("a", 2).await.iter().map(|update| data(update)).collect();
-    assert_eq!(fed, ["once", "last"]);
+    let fed = members[0].updates("a", 2).await;
+    assert_eq!(fed.iter().map(|update| data(update)).collect::<Vec<_>>(), ["once", "last"]);
+    assert_eq!(fed[0].update.trace, trace(1), "the first is what was appended");
 }
 
 /// Of repeats that overlap, on any nodes, one is appended.
@@ -65,7 +67,7 @@ pub async fn a_key_serves_one_update_only(hub: &impl Hub) {
     let first = members[0].transport.append(update(&["a"], "one"), Some(&key("k")), &[]).await;
     let first = first.expect("it must work");
     let [_, b] = &neighbours(transport, ["a", "b"]);
-    let private = rivulet_core::Update { private: true, ..update(&["a"], "one") };
+    let private = Update { private: true, ..update(&["a"], "one") };
     for other in [update(&["a"], "two"), update(&[b], "one"), private] {
         let answer = transport.append(other, Some(&key("k")), &[]).await;
         assert!(matches!(answer, Err(AppendError::KeyReused)), "{answer:?}");

@@ -8,7 +8,7 @@ use super::{
     Hub, Kept,
     probe::{
         all_data, append, append_update, data, eventually, id, matching, neighbours, partition, read,
-        read_all, read_within, topics, update,
+        read_all, read_within, topics, trace, update,
     },
 };
 use crate::{PageLimits, Selection};
@@ -50,8 +50,8 @@ pub async fn concurrent_appends_all_get_positions_of_their_own(hub: &impl Hub) {
 pub async fn what_was_appended_is_read_back_on_every_node(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let start = append(&members[0].transport, &["a"], "start").await;
-    let update =
-        Update { private: true, id: Some(id("x")), retry_ms: Some(7), ..update(&["a"], "one\r\ntwo") };
+    let update = update(&["a"], "one\r\ntwo");
+    let update = Update { private: true, id: Some(id("x")), retry_ms: Some(7), trace: trace(1), ..update };
     let position = append_update(&members[0].transport, update.clone()).await;
     for member in &members {
         for selection in [topics(&["a"]), matching(&["a"])] {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rivulet_core::{Cursor, EventId, Matcher, Partition, Position, Topic, Update};
+use rivulet_core::{Cursor, EventId, Matcher, Partition, Position, Topic, TraceContext, Update};
 
 use super::Member;
 use crate::{Appended, FeedEvent, Interest, Page, PageLimits, Selection, Transport};
@@ -55,6 +55,11 @@ pub(super) fn update(names: &[&str], data: &str) -> Update {
         retry_ms: None,
         trace: None,
     }
+}
+
+/// A recorded trace, by its number.
+pub(super) fn trace(number: u8) -> Option<Box<TraceContext>> {
+    TraceContext::new([number; 16], [number; 8], 1, "vendor=value").map(Box::new)
 }
 
 pub(super) fn id(text: &str) -> EventId {

@@ -29,7 +29,8 @@ async fn pages(reads_max: usize, updates: usize, data: &'static [u8]) -> (Arc<Pa
         };
         positions.push(transport.append(update, None, &[]).await.unwrap());
     }
-    (Pages::new(transport, Handle::current(), Arc::new(Semaphore::new(reads_max))), positions)
+    let encoding = Encoding { partitions: transport.partitions(), exposes_trace: false };
+    (Pages::new(transport, encoding, Handle::current(), Arc::new(Semaphore::new(reads_max))), positions)
 }
 
 fn ask(after: Position, floor: Position) -> Ask {

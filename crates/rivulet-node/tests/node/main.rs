@@ -16,4 +16,5 @@ mod sharing;
 mod shed;
 mod stalled;
 mod tap;
+mod traces;
 mod unsent;

@@ -24,6 +24,22 @@ impl Endpoint {
         Self { path, about, resource: resource.default_service(refusal("GET, HEAD")) }
     }
 
+    /// A path that is read, and whose state is put.
+    pub(super) fn change<F, Args, G, Put>(path: &'static str, about: &'static str, handler: F, put: G) -> Self
+    where
+        F: Handler<Args>,
+        Args: actix_web::FromRequest + 'static,
+        F::Output: Responder + 'static,
+        G: Handler<Put>,
+        Put: actix_web::FromRequest + 'static,
+        G::Output: Responder + 'static,
+    {
+        let read = guard::Any(guard::Get()).or(guard::Head());
+        let resource = web::resource(path).route(web::route().guard(read).to(handler));
+        let resource = resource.route(web::put().to(put));
+        Self { path, about, resource: resource.default_service(refusal("GET, HEAD, PUT")) }
+    }
+
     /// A path that is posted to.
     pub(super) fn write<F, Args>(path: &'static str, about: &'static str, handler: F) -> Self
     where

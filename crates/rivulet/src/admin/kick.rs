@@ -6,7 +6,7 @@ use actix_web::{
     HttpRequest, HttpResponse,
     http::{
         StatusCode,
-        header::{CONTENT_TYPE, HeaderValue},
+        header::{CONTENT_TYPE, HeaderMap},
     },
     web::{self, Bytes},
 };
@@ -51,7 +51,7 @@ async fn kick(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let [] = parameters(&request, [])?;
-    check_media_type(request.headers().get(CONTENT_TYPE))?;
+    check_media_type(request.headers())?;
     let target = target(&body.map_err(|error| unread(&error))?)?;
     let shown = format!("{target:?}");
     match state.node.kick(target).await {
@@ -69,8 +69,8 @@ async fn kick(
 
 /// A page of any site can have a browser post text to an address of its user's network, but not JSON: for that the browser
 /// would ask first.
-fn check_media_type(header: Option<&HeaderValue>) -> Result<(), Problem> {
-    let media_type = header.and_then(|value| value.to_str().ok()).unwrap_or_default();
+pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         return Ok(());
@@ -79,7 +79,7 @@ fn check_media_type(header: Option<&HeaderValue>) -> Result<(), Problem> {
     Err(Problem::new(ProblemKind::MediaTypeUnsupported, detail))
 }
 
-fn unread(error: &actix_web::Error) -> Problem {
+pub(super) fn unread(error: &actix_web::Error) -> Problem {
     match error.as_response_error().status_code() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             let detail = format!("the body must have at most {} bytes", super::BODY_LEN_MAX);

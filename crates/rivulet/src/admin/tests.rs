@@ -12,6 +12,7 @@ struct Listener {
     admin: Admin,
     client: reqwest::Client,
     _memory: MemorySampler,
+    _log: Box<dyn Send + Sync>,
 }
 
 impl Listener {
@@ -20,14 +21,17 @@ impl Listener {
         let node = Node::start(transport, feed, NodeConfig::default());
         let memory = MemorySampler::start(None);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (logs, log) = Logs::nowhere("info");
         let observed = Observed {
             node: Arc::clone(&node),
             memory: memory.state(),
             http: Arc::default(),
             listener: Arc::default(),
+            spans: Arc::default(),
+            logs,
         };
         let admin = serve(observed, listener, None).unwrap();
-        Self { node, admin, client: reqwest::Client::new(), _memory: memory }
+        Self { node, admin, client: reqwest::Client::new(), _memory: memory, _log: Box::new(log) }
     }
 
     async fn send(&self, method: Method, path: &str) -> Response {
@@ -105,7 +109,7 @@ async fn the_list_of_paths_has_what_answers_and_nothing_else() {
     assert_eq!((status, content_type.as_str()), (200, "text/plain; charset=utf-8"));
     let paths: Vec<&str> =
         list.lines().filter_map(|line| line.split_once(' ')).map(|(path, _)| path).collect();
-    for path in ["/live", "/ready", "/metrics", "/debug/pprof/heap", "/debug/connections", "/kick"] {
+    for path in ["/live", "/ready", "/metrics", "/debug/pprof/heap", "/debug/connections", "/kick", "/log"] {
         assert!(paths.contains(&path), "{path} is not in\n{list}");
     }
     for path in paths {
@@ -113,13 +117,14 @@ async fn the_list_of_paths_has_what_answers_and_nothing_else() {
         assert_ne!(head.status(), 404, "{path} is listed");
         let (others, allow) = match path {
             "/kick" => ([Method::GET, Method::DELETE, Method::OPTIONS], "POST"),
+            "/log" => ([Method::POST, Method::DELETE, Method::OPTIONS], "GET, HEAD, PUT"),
             _ => ([Method::POST, Method::DELETE, Method::OPTIONS], "GET, HEAD"),
         };
         for method in others {
             let (status, slug, problem) = listener.problem(method.clone(), path).await;
             assert_eq!((status, slug.as_str()), (405, "method-not-allowed"), "{method} {path}: {problem}");
         }
-        let response = listener.send(Method::PUT, path).await;
+        let response = listener.send(Method::PATCH, path).await;
         assert_eq!(response.headers()["allow"], allow, "{path}");
     }
     for path in ["/debug", "/metrics/", "/.well-known/mercure", "//"] {
@@ -193,4 +198,46 @@ async fn the_heap_can_be_seen_also_while_the_cpu_is_watched() {
     let cpu = cpu.await.unwrap();
     assert_eq!(cpu.status(), 200);
     assert!(!cpu.bytes().await.unwrap().is_empty());
+}
+
+impl Listener {
+    async fn put(&self, path: &str, body: &str) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.admin.address);
+        let request = self.client.put(url).header("Content-Type", "application/json").body(body.to_owned());
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn the_logs_filter_is_changed_for_ever_or_for_a_while() {
+    let listener = Listener::start();
+    let shown = async || serde_json::from_str::<Value>(&listener.get("/log").await.2).unwrap();
+    let log = |filter: &str, left: Option<f64>| serde_json::json!({"filter": filter, "configured": "info", "falls_back_in_seconds": left});
+    assert_eq!(shown().await, log("info", None));
+    let (status, answer) = listener.put("/log", r#"{"filter": "info,rivulet_redis=debug"}"#).await;
+    assert_eq!((status, answer), (200, log("info,rivulet_redis=debug", None)));
+    let (status, answer) = listener.put("/log", r#"{"filter": "trace", "for": "24h"}"#).await;
+    assert_eq!((status, answer), (200, log("trace", Some(86400.0))));
+    let left = shown().await["falls_back_in_seconds"].as_f64().unwrap();
+    assert!((86000.0..=86400.0).contains(&left), "{left}");
+
+    for (body, slug, parameter) in [
+        (r#"{"filter": "info,rivulet_redis=loud"}"#, "parameter-invalid", Some("filter")),
+        (r#"{"filter": "info", "for": "25h"}"#, "parameter-invalid", Some("for")),
+        (r#"{"filter": "info", "for": "0"}"#, "parameter-invalid", Some("for")),
+        (r#"{"filter": "info", "fro": "1h"}"#, "body-invalid", None),
+        (r#"{"for": "1h"}"#, "body-invalid", None),
+        ("info", "body-invalid", None),
+    ] {
+        let (status, problem) = listener.put("/log", body).await;
+        assert_eq!(
+            (status, &problem["type"]),
+            (400, &format!("urn:rivulet:problem:{slug}").into()),
+            "{body}"
+        );
+        assert_eq!(problem.get("parameter").and_then(Value::as_str), parameter, "{body}: {problem}");
+    }
+    assert_eq!(listener.problem(Method::PUT, "/log").await.0, 415, "no media type");
+    assert_eq!(shown().await["filter"], "trace", "what is refused changes nothing");
 }

@@ -30,6 +30,8 @@ fn development_mode_needs_nothing() {
     assert_eq!(config.write_deadline, Duration::from_secs(20));
     assert_eq!(config.body_limit, 1 << 20);
     assert_eq!(config.memory_max, MemoryMax::Auto);
+    let tracing = Tracing { updates: rivulet_node::TraceUpdates::Child, expose: false };
+    assert_eq!(config.tracing, tracing);
     assert!(config.admin_tls.is_none());
     assert_eq!(config.cors, CorsPolicy::AnyWithoutCredentials);
     assert!(config.anonymous);
@@ -106,6 +108,8 @@ fn every_wrong_value_is_named_with_its_rule() {
     check("--cors-origin=https://a.example/path", "not an origin");
     check("--publish-origin=null", "not an origin");
     check("--cookie-name=a b", "RFC 6265");
+    check("--trace-updates=both", "must be child or link");
+    check("--expose-trace=perhaps", "true or false");
     check("--heartbeat=15", "numbers with units");
     check("--lifetime=10ms", "must be 0 (off) or at least 1s");
     check("--write-deadline=0", "must be 1s to 10m");

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, time::Duration};
 use url::Url;
 
 use super::LogFormat;
-use crate::{memory::MemoryMax, quantity};
+use crate::{logs::CheckedFilter, memory::MemoryMax, quantity};
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let text = match text.strip_prefix("localhost:") {
@@ -95,9 +95,7 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, &'static str> {
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, &'static str> {
-    let rule =
-        "must be error, warn, info, debug, trace or off, or filters per module like info,rivulet_redis=debug";
-    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|_| rule)
+    CheckedFilter::parse(text).map(CheckedFilter::into_text)
 }
 
 /// `0` is at once.
