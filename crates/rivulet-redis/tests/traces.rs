@@ -15,8 +15,10 @@ use opentelemetry::{
     trace::{SpanContext, SpanKind, Status, TraceContextExt as _, TraceState, TracerProvider as _},
 };
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
-use rivulet_core::{Topic, Update};
-use rivulet_node::{AppendError, Node, NodeConfig, trace};
+use rivulet_core::{Grants, LastEventId, Matcher, Partitions, Topic, Update};
+use rivulet_node::{
+    AppendError, Limit, Node, NodeConfig, Quota, Scope, SubscribeRequest, Wanted, WhenAway, trace,
+};
 
 /// Records what belongs to a recorded trace from now on; what belongs to none as `roots` says. A test is a process of its
 /// own.
@@ -164,4 +166,33 @@ async fn a_break_and_what_is_read_after_it_are_recorded() {
     let reads = named(&exporter, "EVALSHA index");
     assert!(reads.iter().any(|read| read.parent_span_id == backfill.span_context.span_id()), "{reads:?}");
     assert!(reconnect.end_time.duration_since(reconnect.start_time).unwrap() < Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_subscription_asks_redis_is_recorded_below_its_step() {
+    let exporter = record(Sampler::AlwaysOff);
+    let server = RedisServer::start().await;
+    let node = node(&server).await;
+    let first = node.publish(update(), None, Vec::new()).await.unwrap();
+    let scope = Scope::new("192.0.2.7");
+    let quota = Quota { limit: Limit::ConnectionsPerIp, scope, max: 10, when_away: WhenAway::Closed };
+    let wanted = Wanted { quotas: vec![quota], ..Wanted::default() };
+    node.admit(wanted).with_context(recorded()).await.unwrap();
+    let request = SubscribeRequest {
+        matchers: vec![Matcher::exact("a").unwrap()],
+        grants: Grants::default(),
+        last_event_id: Some(LastEventId::parse(&first, Partitions::ONE)),
+        expires_at: None,
+    };
+    let reserve = async {
+        let reserved = node.enter().reserve(request, None).with_context(recorded()).await;
+        drop(reserved.unwrap());
+    };
+    tokio::task::LocalSet::new().run_until(reserve).await;
+    for (step, script) in [("admit", "EVALSHA admit"), ("reserve", "EVALSHA read")] {
+        let (step, script) = (&named(&exporter, step)[0], &named(&exporter, script)[0]);
+        assert_eq!(step.parent_span_id, SpanId::from(8), "{step:?}");
+        assert_eq!(script.parent_span_id, step.span_context.span_id(), "{script:?}");
+        assert!(script.end_time <= step.end_time);
+    }
 }

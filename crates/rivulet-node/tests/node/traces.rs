@@ -10,7 +10,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use rivulet_core::{Grants, Matcher, Update};
-use rivulet_node::{NodeConfig, TraceUpdates, trace};
+use rivulet_node::{KickTarget, NodeConfig, TraceUpdates, trace};
 
 use crate::harness::{Client, Hub, exact, local, request, update};
 
@@ -20,8 +20,13 @@ const REQUEST: u64 = 0x00f0_67aa_0ba9_02b7;
 
 /// Records from now on what belongs to a recorded trace, and nothing else. A test is a process of its own.
 fn record() -> InMemorySpanExporter {
+    record_with(Sampler::AlwaysOff)
+}
+
+/// The same, with another opinion about what belongs to no trace.
+fn record_with(roots: Sampler) -> InMemorySpanExporter {
     let exporter = InMemorySpanExporter::default();
-    let sampler = trace::HonouringLinks(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
+    let sampler = trace::HonouringLinks(Sampler::ParentBased(Box::new(roots)));
     let provider =
         SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(exporter.clone()).build();
     trace::start(BoxedTracer::new(Box::new(provider.tracer("test"))));
@@ -300,6 +305,29 @@ async fn a_replay_that_meets_a_gap_says_so() {
             &replay,
             &[KeyValue::new("messaging.batch.message_count", 1), KeyValue::new("rivulet.gap", true)],
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drain_and_a_kick_have_traces_of_their_own() {
+    local(async {
+        let (exporter, hub) = (record_with(Sampler::AlwaysOn), Hub::start(NodeConfig::default()));
+        let reserved = hub.reserve_as(&hub.worker, exact(&["a"]), "sub:alice", "192.0.2.7").await.unwrap();
+        let mut kicked = hub.open(reserved, 1 << 16);
+        let target = KickTarget { subject: Some("sub:alice".to_owned()), ..KickTarget::default() };
+        hub.node.kick(target).await.unwrap();
+        assert_eq!(kicked.next().await, None);
+        let mut drained = subscribed(&hub, "a", &[]).await;
+        let (_, retry) = tokio::join!(hub.node.drain(Duration::ZERO), drained.retry_at_end());
+        assert!(retry.is_some());
+        let spans = exporter.get_finished_spans().unwrap();
+        let (kick, drain) = (named(&spans, "kick"), named(&spans, "drain"));
+        has(kick, &[KeyValue::new("rivulet.ended", 1), KeyValue::new("rivulet.nodes", 1)]);
+        has(drain, &[KeyValue::new("rivulet.streams", 1), KeyValue::new("rivulet.closed.drained", 1)]);
+        for span in [kick, drain] {
+            assert_eq!((span.parent_span_id, &span.status), (SpanId::INVALID, &Status::Unset));
+        }
     })
     .await;
 }
