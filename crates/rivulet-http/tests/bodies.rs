@@ -10,10 +10,13 @@ use rivulet_node::NodeConfig;
 use serde_json::json;
 
 fn head(len: usize) -> String {
+    head_with(&token::v0(&["*"], &[]), len)
+}
+
+fn head_with(token: &str, len: usize) -> String {
     format!(
-        "POST {HUB} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nContent-Length: {len}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\n\r\n",
-        token::v0(&["*"], &[])
+        "POST {HUB} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\nContent-Length: {len}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n\r\n"
     )
 }
 
@@ -57,8 +60,9 @@ async fn memory_is_taken_as_a_body_arrives_not_as_it_is_announced() {
     })
     .await;
     let mut announced = Vec::new();
-    for _ in 0..5 {
-        announced.push(Raw::open(hub.server.address(), &format!("{}topic=a", head(90_000))).await);
+    for nth in 0..5 {
+        let head = head_with(&token::v0_of(&format!("publisher-{nth}"), &["*"]), 90_000);
+        announced.push(Raw::open(hub.server.address(), &format!("{head}topic=a")).await);
     }
     eventually("each has sent its first bytes", || hub.stats.snapshot().body_bytes >= 5 * 7).await;
     assert_eq!(hub.post(&token::v0(&["*"], &[]), "topic=a&data=small").await.status(), 200);

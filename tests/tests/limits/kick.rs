@@ -88,14 +88,17 @@ async fn a_node_that_was_cut_off_carries_out_a_kick_when_it_is_back() {
     let here = Hub::start(Some(redis), &flags).await;
     let mut alice = away.open(&subscribe("a", "alice")).await;
     let mut bob = away.open(&subscribe("a", "bob")).await;
+    let knows = async |expected: f64| {
+        eventually(format!("it knows of {expected} nodes"), 3 * PATIENCE, || async {
+            let nodes = here.metrics().sum("rivulet_hub_nodes", "");
+            if nodes == Some(expected) { Ok(()) } else { Err(format!("{nodes:?}")) }
+        })
+        .await;
+    };
+    knows(2.0).await;
     proxy.set(Network::Cut);
-    eventually("nobody counts it any more", 3 * PATIENCE, || async {
-        match here.metrics().sum("rivulet_hub_nodes", "") {
-            Some(1.0) => Ok(()),
-            nodes => Err(format!("{nodes:?}")),
-        }
-    })
-    .await;
+    // Nobody counts it any more then.
+    knows(1.0).await;
     let answer = kick(&here, &json!({"subject": "sub:alice"})).await;
     assert_eq!(answer.json(), json!({"ended": 0, "nodes": 1, "nodes_unanswered": 0}));
     let mut later = away.open(&subscribe("a", "alice")).await;

@@ -67,12 +67,17 @@ async fn a_node_that_nobody_counts_any_more_kicks_when_it_is_back() {
     one.fill(&alice, 1).await;
     away.fill(&alice, 3).await;
     away.fill(&bob, 1).await;
+    let knows = async |expected: u32| {
+        eventually(format!("{expected} nodes"), LEASE * 3, || async {
+            let nodes = one.transport.peers().nodes;
+            if nodes == expected { Ok(()) } else { Err(nodes) }
+        })
+        .await;
+    };
+    knows(2).await;
     proxy.set(Network::Cut);
-    eventually("its lease has ended", LEASE * 3, || async {
-        let nodes = one.transport.peers().nodes;
-        if nodes == 1 { Ok(()) } else { Err(nodes) }
-    })
-    .await;
+    // Its lease has ended then.
+    knows(1).await;
     let report = one.transport.kick(&everyone_of_alice).await.unwrap();
     assert_eq!(report, KickReport { ended: 1, nodes: 1, nodes_unanswered: 0 });
     // Who comes afterwards is not meant, neither here nor there.

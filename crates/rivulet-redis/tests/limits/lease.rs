@@ -130,8 +130,8 @@ async fn a_node_that_is_about_to_stop_is_none_to_compare_with() {
     knows(&two, staying).await;
     // It says so again when it has to be counted anew.
     redis.command(&["FLUSHALL"]).unwrap();
-    knows(&one, Peers { nodes: 1, connections: 3, ..staying }).await;
-    knows(&one, staying).await;
+    let three = Player::start(redis.url()).await;
+    knows(&three, Peers { nodes: 3, connections: 7, open_nodes: 2, open_connections: 3 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
