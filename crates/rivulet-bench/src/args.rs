@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Hostile(HostileArgs),
     /// Many nodes, one subject with a limit: is it never exceeded, can it be reached, and do killed nodes give back?
     Quota(QuotaArgs),
+    /// What tracing costs at full load: hubs without it, unsampled, sampled, and with a mute collector, in turn
+    Traces(TracesArgs),
     /// The floor itself: a single-threaded loop with one write per update and socket (the scenarios start it)
     Floor(FloorArgs),
 }
@@ -277,6 +279,31 @@ pub(crate) struct QuotaArgs {
     pub(crate) seconds: u32,
     /// Times it is measured, each time with servers of its own
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=20))]
+    pub(crate) rounds: u32,
+}
+
+#[derive(Clone, Debug, clap::Args, Serialize)]
+pub(crate) struct TracesArgs {
+    #[command(flatten)]
+    #[serde(skip)]
+    pub(crate) program: ProgramArgs,
+    /// Subscribers of the one topic of each hub: the fewer, the more of the hub's work is what is traced
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=5_000))]
+    pub(crate) subscribers: u32,
+    /// Updates of a burst
+    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) updates: u32,
+    /// Connections that publish
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=256))]
+    pub(crate) publishers: u32,
+    /// Updates that a publisher sends ahead of their answers (HTTP pipelining)
+    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=64))]
+    pub(crate) pipeline: u32,
+    /// Bursts of each hub, in turn
+    #[arg(long, default_value_t = 15, value_parser = value_parser!(u32).range(1..=1_000))]
+    pub(crate) turns: u32,
+    /// Times all of it is measured, each time with servers of its own
+    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }
 

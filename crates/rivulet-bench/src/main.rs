@@ -1,6 +1,6 @@
 //! The load generator of Rivulet. `idle` and `one-topic` measure a hub and a bare floor in one run; `floor` is that floor.
 //! `backfill`, `failover`, `resume` and `subscribe` measure what a hub on Redis does when something was missed; `churn`,
-//! `stuck`, `hostile` and `quota` what becomes of connections, whatever their clients do.
+//! `stuck`, `hostile` and `quota` what becomes of connections, whatever their clients do; `traces` what tracing costs.
 //!
 //! It knows Rivulet only as a program: it starts the servers itself and speaks to them through loopback sockets. Linux
 //! only, because memory and CPU of the servers are read from `/proc` and from the CPU clocks of processes.
@@ -16,6 +16,7 @@ mod churn_crowd;
 mod churn_manner;
 mod churn_visitor;
 mod client;
+mod collector;
 mod cores;
 mod deadlines;
 mod event_scanner;
@@ -57,6 +58,7 @@ mod scenario_quota;
 mod scenario_resume;
 mod scenario_stuck;
 mod scenario_subscribe;
+mod scenario_traces;
 mod sentinel;
 mod servers;
 mod silent;
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::Stuck(args) => scenario_stuck::run(&args),
         Command::Hostile(args) => scenario_hostile::run(&args),
         Command::Quota(args) => scenario_quota::run(&args),
+        Command::Traces(args) => scenario_traces::run(&args),
         Command::Floor(args) => floor::run(args.listen),
     };
     let Err(error) = result else { return ExitCode::SUCCESS };

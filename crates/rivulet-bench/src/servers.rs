@@ -88,10 +88,28 @@ impl Launcher {
         ip: Ipv4Addr,
         arguments: &[&str],
     ) -> anyhow::Result<Server> {
+        self.launch_with_redis(free_address_of(ip)?, &[], arguments)
+    }
+
+    /// The same with these variables in its environment.
+    pub(crate) fn launch_hub_with_redis_in(
+        &self,
+        environment: &[(&str, String)],
+        arguments: &[&str],
+    ) -> anyhow::Result<Server> {
+        self.launch_with_redis(free_address()?, environment, arguments)
+    }
+
+    fn launch_with_redis(
+        &self,
+        hub: SocketAddr,
+        environment: &[(&str, String)],
+        arguments: &[&str],
+    ) -> anyhow::Result<Server> {
         let redis = self.launch_redis(Keeping::InMemory, &[])?;
         let url = format!("redis://{}", redis.address);
-        let hub = free_address_of(ip)?;
-        let mut server = self.launch_hub_at(hub, Some(&url), arguments, |cores| cores.server)?;
+        let mut server =
+            self.launch_hub_at(hub, Some(&url), (environment, arguments), |cores| cores.server)?;
         server.redis = Some(redis);
         Ok(server)
     }
@@ -103,14 +121,14 @@ impl Launcher {
         arguments: &[&str],
         choose: impl Fn(&Cores) -> usize,
     ) -> anyhow::Result<Server> {
-        self.launch_hub_at(free_address()?, redis_url, arguments, choose)
+        self.launch_hub_at(free_address()?, redis_url, (&[], arguments), choose)
     }
 
     fn launch_hub_at(
         &self,
         hub: SocketAddr,
         redis_url: Option<&str>,
-        arguments: &[&str],
+        (environment, arguments): (&[(&str, String)], &[&str]),
         choose: impl Fn(&Cores) -> usize,
     ) -> anyhow::Result<Server> {
         let admin = free_address()?;
@@ -118,13 +136,14 @@ impl Launcher {
         let mut command = Command::new(path);
         // What the shell is configured for is not what is measured.
         for (name, _) in std::env::vars_os() {
-            if ["RIVULET_", "MERCURE_"]
+            if ["RIVULET_", "MERCURE_", "OTEL_"]
                 .iter()
                 .any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
             {
                 command.env_remove(name);
             }
         }
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.args(["serve", "--dev", "--workers", "1"]);
         command.args(["--listen", &hub.to_string(), "--admin-listen", &admin.to_string()]);
         command.args(redis_url.iter().flat_map(|url| ["--redis-url", url])).args(arguments);

@@ -78,7 +78,8 @@ pub(crate) async fn publish(
     payload: web::Payload,
     access: Access,
 ) -> Result<HttpResponse, Problem> {
-    let Body { bytes, memory } = body::read(&hub, request, payload, hub.config.batch_len_max).await?;
+    let bounds = (hub.config.batch_len_max, &access.client.subject);
+    let Body { bytes, memory } = body::read(&hub, request, payload, bounds).await?;
     let lines = lines(&bytes).count();
     if lines > LINES_MAX {
         let detail =

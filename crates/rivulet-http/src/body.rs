@@ -1,16 +1,12 @@
 //! Reading a request's body within bounds of size, memory and time.
 
+use std::sync::Arc;
+
 use actix_web::{HttpRequest, http::header, web};
 use futures_util::StreamExt;
 use rivulet_node::Node;
 
-use crate::{
-    bodies::{BodiesBusy, BodyMemory},
-    hub::Hub,
-    limit_problem,
-    problem::Problem,
-    problem_kind::ProblemKind,
-};
+use crate::{bodies::BodyMemory, hub::Hub, limit_problem, problem::Problem, problem_kind::ProblemKind};
 
 /// Bodies beyond this are refused while the node is short of memory. Most updates are shorter.
 const LARGE_LEN: usize = 64 * 1024;
@@ -51,19 +47,19 @@ pub(crate) fn media_type(request: &HttpRequest) -> MediaType {
 }
 
 /// Reads the whole body: at most `len_max` bytes within the configured time. A client that sends half of one and falls
-/// silent must not hold its memory for ever, and actix has no clock for bodies.
+/// silent must not hold its memory for ever, and actix has no clock for bodies. `subject` is whose body it is.
 pub(crate) async fn read(
     hub: &Hub,
     request: &HttpRequest,
     payload: web::Payload,
-    len_max: usize,
+    (len_max, subject): (usize, &Arc<str>),
 ) -> Result<Body, Problem> {
     let announced =
         request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
     if announced.is_some_and(|len: u64| len > len_max as u64) {
         return Err(too_long(len_max));
     }
-    let memory = BodyMemory::new(hub.config.stats.clone(), hub.config.bodies_in_flight_max);
+    let memory = hub.bodies.begin(subject);
     let collected = Collected { hub, len_max, body: Body { bytes: Vec::new(), memory } };
     if let Some(len) = announced {
         collected.check_room(len)?;
@@ -88,9 +84,9 @@ struct Collected<'a> {
 impl Collected<'_> {
     /// Refuses a body that says beforehand that it is too much now: then none of it has to be read.
     fn check_room(&self, announced: u64) -> Result<(), Problem> {
-        if !self.body.memory.has_room(announced) {
-            return Err(limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max));
-        }
+        let memory = &self.body.memory;
+        let room = memory.check_room(announced);
+        room.map_err(|busy| limit_problem::bodies_busy(busy, memory.subject()))?;
         if announced > LARGE_LEN as u64 { check_memory(&self.hub.node) } else { Ok(()) }
     }
 
@@ -121,9 +117,9 @@ impl Collected<'_> {
         // Near the bound only what is needed.
         let capacity = match memory.take(doubled - had) {
             Ok(()) => doubled,
-            Err(BodiesBusy) => {
-                let busy = |BodiesBusy| limit_problem::bodies_busy(self.hub.config.bodies_in_flight_max);
-                memory.take(len - had).map_err(busy)?;
+            Err(_) => {
+                let taken = memory.take(len - had);
+                taken.map_err(|busy| limit_problem::bodies_busy(busy, memory.subject()))?;
                 len
             }
         };

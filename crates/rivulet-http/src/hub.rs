@@ -7,6 +7,7 @@ use rivulet_node::{Node, Worker};
 
 use crate::{
     auth::{Dialect, Purpose},
+    bodies::Bodies,
     config::HttpConfig,
     metadata,
 };
@@ -19,6 +20,7 @@ pub(crate) struct Hub {
     pub(crate) node: Arc<Node>,
     pub(crate) worker: Worker,
     pub(crate) config: Arc<HttpConfig>,
+    pub(crate) bodies: Arc<Bodies>,
     pub(crate) reserved: ReservedNamespace,
     /// The address of the RFC 9728 document, for challenges of dialect 1.0.
     pub(crate) metadata_url: Option<String>,
@@ -26,10 +28,10 @@ pub(crate) struct Hub {
 
 impl Hub {
     /// Enters the node from the worker thread that calls.
-    pub(crate) fn enter(node: Arc<Node>, config: Arc<HttpConfig>) -> Self {
+    pub(crate) fn enter(node: Arc<Node>, config: Arc<HttpConfig>, bodies: Arc<Bodies>) -> Self {
         let reserved = ReservedNamespace::new(&config.hub_url);
         let metadata_url = config.authorizer.v1().map(|v1| metadata::address(&v1.resource));
-        Self { worker: node.enter(), node, config, reserved, metadata_url }
+        Self { worker: node.enter(), node, config, bodies, reserved, metadata_url }
     }
 
     /// Whether there is a subscribe route.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::{
     auth::{AuthError, Dialect, quoted},
+    bodies::BodiesBusy,
     problem::Problem,
     problem_kind::ProblemKind,
     rarely::Rarely,
@@ -29,6 +30,7 @@ static AWAY: Rarely = Rarely::new();
 static FULL: Rarely = Rarely::new();
 static TIGHT: Rarely = Rarely::new();
 static BODIES: Rarely = Rarely::new();
+static BODIES_OF_SUBJECT: Rarely = Rarely::new();
 
 /// A limit as a problem tells it.
 #[derive(Clone, Debug, Serialize)]
@@ -221,22 +223,46 @@ pub(crate) fn memory_tight(node: &Node) -> Problem {
     Problem::new(ProblemKind::MemoryTight, detail).retry_after(wait).because_of(facts)
 }
 
-/// The bodies that are under way hold as much memory as they may.
-pub(crate) fn bodies_busy(bytes_max: usize) -> Problem {
-    if let Some(unsaid) = BODIES.say(Instant::now()) {
-        tracing::warn!(
-            bytes_max,
-            unsaid,
-            "the bodies under way hold as much memory as they may: one was refused"
-        );
-    }
-    let detail = format!(
-        "the bodies of all publications under way on this node hold at most {bytes_max} bytes, and this one would \
-         exceed that; nothing was published, try again in {} s",
+/// The bodies that are under way, or those of a subject, hold as much memory as they may.
+pub(crate) fn bodies_busy(busy: BodiesBusy, subject: &str) -> Problem {
+    let again = format!(
+        "and this one would exceed that; nothing was published, try again in {} s",
         retry::secs(RETRY_BODY)
     );
-    let facts = LimitFacts::of_node("bodies_in_flight_bytes", bytes_max);
-    Problem::new(ProblemKind::BodiesBusy, detail).retry_after(RETRY_BODY).because_of(facts)
+    let (kind, facts, detail) = match busy {
+        BodiesBusy::All(max) => {
+            if let Some(unsaid) = BODIES.say(Instant::now()) {
+                tracing::warn!(
+                    max,
+                    unsaid,
+                    "the bodies under way hold as much memory as they may: one was refused"
+                );
+            }
+            let detail = format!(
+                "the bodies of all publications under way on this node hold at most {max} bytes, {again}"
+            );
+            (ProblemKind::BodiesBusy, LimitFacts::of_node("bodies_in_flight_bytes", max), detail)
+        }
+        BodiesBusy::OfSubject(max) => {
+            if let Some(unsaid) = BODIES_OF_SUBJECT.say(Instant::now()) {
+                tracing::info!(
+                    max,
+                    subject,
+                    unsaid,
+                    "the bodies of a subject hold their share of memory: one was refused"
+                );
+            }
+            let scope = ScopeFacts { kind: "subject", text: Some(subject.to_owned()) };
+            let detail = format!(
+                "the bodies that {scope} has under way on this node hold at most {max} bytes now, half of what others \
+                 leave, {again}"
+            );
+            let facts =
+                LimitFacts { scope, ..LimitFacts::of_node("bodies_in_flight_bytes_per_subject", max) };
+            (ProblemKind::BodiesTooMany, facts, detail)
+        }
+    };
+    Problem::new(kind, detail).retry_after(RETRY_BODY).because_of(facts)
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ kinds! {
     ReplaysBusy = "replays-busy", "This node is busy with replays", 503;
     Kicked = "kicked", "This connection was ended before its stream began", 503;
     BodiesBusy = "bodies-busy", "This node is busy with publications", 503;
+    BodiesTooMany = "bodies-too-many", "Too much of one publisher is under way", 429;
     TransportUnavailable = "transport-unavailable", "The hub cannot reach its log", 503;
 }
 

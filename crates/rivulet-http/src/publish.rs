@@ -71,7 +71,8 @@ async fn one(
     access: &Access,
 ) -> Result<HttpResponse, Problem> {
     let key = idempotency_key(request)?.map(|key| key.of(&access.verified.publisher()));
-    let Body { bytes, memory } = body::read(&hub, request, payload, hub.config.body_len_max).await?;
+    let bounds = (hub.config.body_len_max, &access.client.subject);
+    let Body { bytes, memory } = body::read(&hub, request, payload, bounds).await?;
     let form = Form::parse(&bytes)?;
     let update = Fields::of_form(&form).into_update(&hub, access)?;
     drop((bytes, form));

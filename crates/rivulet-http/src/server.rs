@@ -20,6 +20,7 @@ use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
     arrival::{Arrivals, Arrived, Over},
+    bodies::Bodies,
     certificates::{self, CertificateWatch},
     config::HttpConfig,
     gate::REFUSALS_MAX,
@@ -61,7 +62,8 @@ pub fn serve(node: Arc<Node>, config: HttpConfig) -> io::Result<HttpServerHandle
         .shutdown_timeout(config.shutdown_timeout.as_secs())
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let pipeline = Pipeline { node, config: Arc::new(config), stats: stats.clone(), stopping };
+    let bodies = Arc::new(Bodies::new(config.stats.clone(), config.bodies_in_flight_max));
+    let pipeline = Pipeline { node, config: Arc::new(config), bodies, stats: stats.clone(), stopping };
     let server = pipeline.listen(builder, listener)?.run();
     let handle = server.handle();
     let running = tokio::spawn(server);
@@ -89,6 +91,7 @@ fn check(config: &HttpConfig) -> Result<(), String> {
 struct Pipeline {
     node: Arc<Node>,
     config: Arc<HttpConfig>,
+    bodies: Arc<Bodies>,
     stats: Arc<ListenerStats>,
     stopping: GracefulShutdownSignal,
 }
@@ -132,7 +135,7 @@ impl Pipeline {
         &self,
     ) -> impl ServiceFactory<Arrived<S>, Config = (), Response = (), Error = Over, InitError = ()> + use<S>
     {
-        let hub = Hub::enter(self.node.clone(), self.config.clone());
+        let hub = Hub::enter(self.node.clone(), self.config.clone(), self.bodies.clone());
         let http = face(hub, self.stopping.clone());
         apply_fn_factory(http, |arrived: Arrived<S>, http: &_| carry(arrived, http)).map_err(|_| Over)
     }

@@ -144,7 +144,9 @@ async fn unite(
     if matches!(media_type, MediaType::Ndjson | MediaType::Other) {
         return Err(Problem::new(ProblemKind::MediaTypeUnsupported, right));
     }
-    let body = body::read(hub, request, payload, hub.config.body_len_max).await?;
+    // Whose token it is is not known yet: it may stand in the body.
+    let subject = access::anonymous(hub, request).subject;
+    let body = body::read(hub, request, payload, (hub.config.body_len_max, &subject)).await?;
     if media_type == MediaType::Missing && !body.bytes.is_empty() {
         // RFC 10008 §2.3: a request that does not say what its body is, is malformed.
         return Err(Problem::new(ProblemKind::MediaTypeMissing, right));

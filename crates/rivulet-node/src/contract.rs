@@ -90,7 +90,7 @@ macro_rules! contract_tests {
             a_quota_is_reached_and_never_exceeded
             places_come_back_when_connections_end
             who_leaves_before_the_answer_holds_nothing
-            a_refusal_takes_nothing
+            a_refusal_takes_no_place
             scopes_may_be_any_text
             connections_without_limits_are_counted
             a_rate_lets_a_burst_through_and_then_paces

@@ -108,12 +108,14 @@ impl Node {
     /// No new client should be sent here from now on; who comes is still served. See [`NodePhase`].
     pub fn leave(&self) {
         self.shared.phase.advance(NodePhase::Leaving);
+        self.shared.transport.leave();
     }
 
     /// Refuses new subscribers and lets all streams go, evenly over `period`: each is told when to come back. Returns when
     /// all have gone, which may take some seconds more than the period. What is left then (reservations, for example)
     /// is for [`Node::shutdown`]. [`Node::stats`] says how far it is.
     pub async fn drain(&self, period: Duration) {
+        self.leave();
         self.shared.phase.advance(NodePhase::Draining);
         let (span, before) = (Span::root("drain"), self.stats());
         span.set(|| [KeyValue::new("rivulet.streams", number(before.connections as u64))]);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rivulet_core::Matcher;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use crate::{Client, Limit, Scope, limits::address};
@@ -71,6 +71,9 @@ pub struct Kick {
     pub target: KickTarget,
     /// At most so many of them, the youngest first; `None`: all.
     pub count_max: Option<usize>,
+    /// Only those that began before this time: the kick is late, and was told then. One that may have begun later, as far
+    /// as its worker knows (it counts in quarters of a second), stays. `None`: all that are there now.
+    pub before: Option<Instant>,
     /// Where it says how many it has ended.
     pub ended: oneshot::Sender<usize>,
 }
@@ -93,6 +96,10 @@ pub struct Peers {
     pub nodes: u32,
     /// Connections of all of them, as they last said.
     pub connections: u64,
+    /// Those of the nodes that take new connections: others are leaving or draining.
+    pub open_nodes: u32,
+    /// The connections of these.
+    pub open_connections: u64,
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Carrying out kicks: the connections that fit are found on all workers, and ended.
 //!
 //! First all are found, then they are ended: so it is known which are the youngest. Both happen piece by piece, between
-//! two slices of each worker. Who subscribes meanwhile may stay: a kick is for those who are there.
+//! two slices of each worker. Who subscribes meanwhile may stay: a kick is for those who are there, a late one for those who
+//! were there when it was told.
 
 use std::{
     net::Ipv4Addr,
@@ -12,7 +13,10 @@ use opentelemetry::{
     Context, KeyValue,
     trace::{SpanBuilder, SpanKind},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     Client, CloseReason, Kick, KickReport, KickTarget, Node, TransportError,
@@ -23,7 +27,7 @@ use crate::{
     seat::Seat,
     seats::Seats,
     trace::Span,
-    wheel::{Entry, Tick},
+    wheel::{Entry, Tick, ticks},
 };
 
 /// Whose the connections are that nobody counts: no subject is empty, and nobody comes from this address.
@@ -40,13 +44,13 @@ struct Found {
 
 /// Carries out one kick after another, until the pump ends.
 pub(crate) async fn run(node: Arc<NodeShared>, mut kicks: mpsc::Receiver<Kick>) {
-    while let Some(Kick { target, count_max, ended }) = kicks.recv().await {
+    while let Some(Kick { target, count_max, before, ended }) = kicks.recv().await {
         if ended.is_closed() {
             // Who asked has given up, was told that this node did not answer, and has looked anew perhaps.
             continue;
         }
         // Without a number, the transport reports this node as one that did not answer.
-        let Some(count) = node.kick_here(target, count_max, &ended).await else { continue };
+        let Some(count) = node.kick_here(target, count_max, before, &ended).await else { continue };
         if count > 0 {
             tracing::info!(connections = count, "connections were ended by a kick");
         }
@@ -92,6 +96,7 @@ impl NodeShared {
         &self,
         target: KickTarget,
         count_max: Option<usize>,
+        before: Option<Instant>,
         asked: &oneshot::Sender<usize>,
     ) -> Option<usize> {
         if target.is_empty() {
@@ -101,7 +106,7 @@ impl NodeShared {
         let target = Arc::new(target);
         let mut found = Vec::new();
         for worker in self.workers.living().iter() {
-            if self.find(worker, &target, &mut found).await.is_none() {
+            if self.find(worker, &target, before, &mut found).await.is_none() {
                 tracing::warn!(worker, "a kick was not carried out: a worker did not answer in time");
                 return None;
             }
@@ -139,11 +144,18 @@ impl NodeShared {
         (complete || ended > 0).then_some(ended)
     }
 
-    async fn find(&self, worker: u8, target: &Arc<KickTarget>, found: &mut Vec<Found>) -> Option<()> {
+    async fn find(
+        &self,
+        worker: u8,
+        target: &Arc<KickTarget>,
+        before: Option<Instant>,
+        found: &mut Vec<Found>,
+    ) -> Option<()> {
         let mut from = Some(0);
         while let Some(at) = from {
             let target = target.clone();
-            let (some, next) = self.ask(worker, move |seats| seats.find_targets(at, worker, &target)).await?;
+            let find = move |seats: &mut Seats| seats.find_targets(at, worker, &target, before);
+            let (some, next) = self.ask(worker, find).await?;
             found.extend(some);
             from = next;
         }
@@ -152,10 +164,19 @@ impl NodeShared {
 }
 
 impl Seats {
-    fn find_targets(&self, from: usize, worker: u8, target: &KickTarget) -> Scanned<Found> {
+    fn find_targets(
+        &self,
+        from: usize,
+        worker: u8,
+        target: &KickTarget,
+        before: Option<Instant>,
+    ) -> Scanned<Found> {
+        // A seat of this age may have begun a moment later: of both ends it is known in which tick they were.
+        let too_young = before.map(|before| ticks(before.elapsed()));
         self.scan(from, usize::MAX, |key, seat| {
             let found = Found { age: self.age(seat), worker, entry: (key, seat.serial) };
-            self.fits(target, seat).then_some(found)
+            let is_old = too_young.is_none_or(|too_young| found.age > too_young);
+            (is_old && self.fits(target, seat)).then_some(found)
         })
     }
 
@@ -217,12 +238,12 @@ mod tests {
                 let second = node.enter();
                 let _kept = [seated(&first).await, seated(&second).await, seated(&second).await];
                 let (asked, _answer) = oneshot::channel();
-                assert_eq!(node.shared.kick_here(on_topic(), None, &asked).await, None);
+                assert_eq!(node.shared.kick_here(on_topic(), None, None, &asked).await, None);
                 assert_eq!(node.stats().connections, 3, "whom it would fit was not known");
 
                 let target = Arc::new(on_topic());
                 let mut found = Vec::new();
-                node.shared.find(1, &target, &mut found).await.unwrap();
+                node.shared.find(1, &target, None, &mut found).await.unwrap();
                 let seat = Found { age: 0, worker: 0, entry: (0, 1) };
                 assert!(first.0.seats.borrow_mut().get(0, 1).is_some(), "it is the stuck worker's");
                 found.push(seat);
@@ -242,10 +263,10 @@ mod tests {
                 let _kept = [seated(&worker).await, seated(&worker).await];
                 let (asked, answer) = oneshot::channel();
                 drop(answer);
-                assert_eq!(node.shared.kick_here(on_topic(), Some(1), &asked).await, None);
+                assert_eq!(node.shared.kick_here(on_topic(), Some(1), None, &asked).await, None);
                 assert_eq!(node.stats().connections, 2);
                 assert_eq!(
-                    node.shared.kick_here(on_topic(), None, &asked).await,
+                    node.shared.kick_here(on_topic(), None, None, &asked).await,
                     Some(2),
                     "that is what was meant"
                 );

@@ -166,7 +166,8 @@ pub struct Wanted {
     pub rates: Vec<Rate>,
 }
 
-/// A limit that does not let something through. Nothing was taken from any limit.
+/// A limit that does not let something through. No place was taken, and by a rate's refusal no rate used; a connection that
+/// finds a quota full has used its rates, so that asking again and again is not free.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{limit} is {max}, reached by {:?}", .scope.as_str())]
 pub struct Refused {

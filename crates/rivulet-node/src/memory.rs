@@ -230,7 +230,8 @@ impl Transport for MemoryTransport {
 
     async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {
         let (ended, answer) = oneshot::channel();
-        let kick = FeedEvent::Kick(Box::new(Kick { target: target.clone(), count_max: None, ended }));
+        let kick = Kick { target: target.clone(), count_max: None, before: None, ended };
+        let kick = FeedEvent::Kick(Box::new(kick));
         let asked = async {
             self.shared.feed.send(kick).await.ok()?;
             answer.await.ok()
@@ -241,7 +242,8 @@ impl Transport for MemoryTransport {
     }
 
     fn peers(&self) -> Peers {
-        Peers { nodes: 1, connections: self.shared.limits.connections() as u64 }
+        let connections = self.shared.limits.connections() as u64;
+        Peers { nodes: 1, connections, open_nodes: 1, open_connections: connections }
     }
 
     fn retain(&self, interest: &Interest) {

@@ -3,8 +3,8 @@
 //! Streams live long, so a node that was started last has hardly any, and a load balancer cannot change that.
 //!
 //! It compares itself with what the others last said, so it waits while they cannot be heard, and for a while after. Nodes
-//! that are leaving or draining count as nodes as long as they run: while their count falls, the mean is lower
-//! than that of those who stay, and some more may be shed than has to be; the next looks put that right.
+//! that are leaving or draining do not count: what they have goes to those who stay, and their falling numbers say nothing
+//! about those.
 
 use std::sync::Arc;
 
@@ -56,14 +56,14 @@ pub(crate) async fn run(node: Arc<NodeShared>, share: f64) {
     }
 }
 
-/// How many connections a node holds beyond the mean of all nodes and a margin.
+/// How many connections a node holds beyond the mean of all nodes that take some, and a margin.
 fn excess(own: usize, peers: Peers) -> usize {
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 connections")]
-    let (own, all) = (own as f64, peers.connections as f64);
-    if peers.nodes < 2 {
+    let (own, all) = (own as f64, peers.open_connections as f64);
+    if peers.open_nodes < 2 {
         return 0;
     }
-    let mean = all / f64::from(peers.nodes);
+    let mean = all / f64::from(peers.open_nodes);
     whole(own - mean - SHED_MARGIN_MIN.max(mean * SHED_MARGIN_SHARE))
 }
 
@@ -115,7 +115,13 @@ mod tests {
             (10, 3, 1000, 0),
         ];
         for (own, nodes, connections, expected) in cases {
-            assert_eq!(excess(own, Peers { nodes, connections }), expected, "{own} of {connections}");
+            let peers = Peers { open_nodes: nodes, open_connections: connections, ..Peers::default() };
+            assert_eq!(excess(own, peers), expected, "{own} of {connections}");
+            // Whatever those hold who are about to go.
+            for leaving in [0, 100_000] {
+                let peers = Peers { nodes: nodes + 1, connections: connections + leaving, ..peers };
+                assert_eq!(excess(own, peers), expected, "{own} of {connections}, beside {leaving}");
+            }
         }
     }
 }

@@ -189,17 +189,21 @@ pub trait Transport: Send + Sync + 'static {
         rates: &[Rate],
     ) -> Result<Position, AppendError>;
 
-    /// Takes a place in each quota and lets the connection through each rate, or takes nothing. Exact from many nodes at
-    /// once: no quota is ever exceeded, on the hub as a whole. The places come back when the permit is dropped; those of a
+    /// Lets the connection through each rate and takes a place in each quota, or takes no place ([`Refused`] says what is
+    /// used then). Exact from many nodes at once: no quota is ever exceeded, on the hub as a whole. The places come back when the permit is dropped; those of a
     /// node that died, within the lease time. While the transport cannot count, each limit's [`crate::WhenAway`] holds.
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError>;
 
     /// Has all nodes of the hub, this one included, end connections ([`FeedEvent::Kick`]), and waits for what they say,
-    /// for some seconds at most.
+    /// for some seconds at most. A node that hears nothing now hears of it when it does again, if that is within some
+    /// minutes; then only those end who were there when it was told ([`Kick::before`]).
     async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError>;
 
     /// The nodes of the hub, as this one last heard of them.
     fn peers(&self) -> Peers;
+
+    /// Says that no new connections should be sent to this node any more, so that others do not compare themselves with it.
+    fn leave(&self) {}
 
     /// Counts one more holder of an interest. Never waits; the subscription is made in the background.
     fn retain(&self, interest: &Interest);

@@ -21,7 +21,7 @@ use crate::{
     inbox::{Messages, Next},
     index_entry::{IndexEntry, batches},
     keys::Keys,
-    kicks::Kicks,
+    kicks::{HOME, Kicks},
     log::Log,
     missed::Missed,
     outage::Outage,
@@ -46,7 +46,7 @@ impl FeedWriter {
     /// Feeds the node from a connection on which the channels of `partitions` are subscribed, until the node has ended or
     /// the connection has.
     pub(crate) async fn run(&self, partitions: &[Partition], mut messages: Messages) -> TransportError {
-        let mut missed = Missed::all(partitions);
+        let mut missed = self.miss_all(partitions);
         loop {
             while let Some(partition) = missed.due(Instant::now()) {
                 match self.read_missed(partition).await {
@@ -66,7 +66,8 @@ impl FeedWriter {
                 },
             };
             match next {
-                Next::Message(partition, _) if missed.contains(partition) => {}
+                Next::Message(partition, announcement)
+                    if missed.contains(partition) && !matches!(announcement, Announcement::Kick(..)) => {}
                 Next::Message(partition, announcement) => {
                     if let Err(error) = self.take(partition, announcement).await {
                         if self.feed.is_closed() {
@@ -77,17 +78,25 @@ impl FeedWriter {
                 }
                 Next::Overflowed => {
                     tracing::warn!("the node takes its feed too slowly: it reads on from the log");
-                    missed = Missed::all(partitions);
+                    missed = self.miss_all(partitions);
                 }
                 Next::Ended => return TransportError::new("the connection ended"),
             }
         }
     }
 
+    /// What is to be read before anything that arrives: updates of all partitions, and kicks. The channels are subscribed.
+    fn miss_all(&self, partitions: &[Partition]) -> Missed {
+        if partitions.contains(&HOME) {
+            self.kicks.hearing.missed();
+        }
+        Missed::all(partitions)
+    }
+
     /// Lets the node end connections, once.
     async fn kick(&self, kick: u64, target: KickTarget) -> Result<(), TransportError> {
         let Some(ended) = self.kicks.hear(kick) else { return Ok(()) };
-        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, ended }));
+        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, before: None, ended }));
         self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))
     }
 
@@ -102,6 +111,9 @@ impl FeedWriter {
             Announcement::Kick(kick, target) => self.kick(kick, *target).await,
             Announcement::Tick(position) => {
                 self.verify(partition, position).await?;
+                if partition == HOME {
+                    self.kicks.hearing.ticked();
+                }
                 // Only when it is through: a feed that the node does not take is not live.
                 if self.state(partition).status.live().is_some() {
                     self.say_if_live();

@@ -165,6 +165,11 @@ impl Names {
         self.name("q:k:", kick)
     }
 
+    /// The key of the kicks of the last time.
+    pub(crate) fn kicks(&self) -> String {
+        self.name("q:", "kicks")
+    }
+
     /// The key of a rate.
     pub(crate) fn rate(&self, limit: Limit, scope: &Scope) -> String {
         self.name("r:", &place(limit, scope))

@@ -6,7 +6,8 @@
 //!    └──────── looked at until all who live have answered ── a hash ┘
 //! ```
 //!
-//! A message that gets lost with a broken feed is said again; a node that has heard it ends nobody twice.
+//! A message that gets lost with a broken feed is said again; a node that has heard it ends nobody twice. What is not heard
+//! for longer than that stands in a record, which `late_kicks` reads.
 
 use std::{
     collections::VecDeque,
@@ -25,13 +26,14 @@ use crate::{
     entry::unexpected,
     keys::Keys,
     kick_message,
+    late_kicks::{Hearing, KEPT_MICROS, RECORD_LEN},
     limits::REDIS_TIME,
     primaries::{Job, Primaries},
     script::{Call, Script},
 };
 
 /// Where kicks are told and answered.
-const HOME: Partition = Partition::new(0);
+pub(crate) const HOME: Partition = Partition::new(0);
 /// How long the nodes may take.
 const KICK_MAX: Duration = Duration::from_secs(3);
 /// How often it is said again to those who have not answered.
@@ -42,31 +44,42 @@ const LOOK: Duration = Duration::from_millis(50);
 const END_MAX: Duration = Duration::from_secs(2);
 /// How long answers are kept.
 const ANSWERS_MS: &str = "60000";
-/// How many kicks a node remembers: what is said again belongs to one of the last.
-const RECENT_LEN: usize = 256;
+/// How many kicks a node remembers: what is said again, or stands in the record, is one of the last.
+const RECENT_LEN: usize = RECORD_LEN;
 /// How many kicks a node answers at once. Further ones wait to be said again.
 const ANSWERING_MAX: usize = 64;
 
 /// See the module.
 pub(crate) struct Kicks {
-    primaries: Arc<Primaries>,
-    keys: Keys,
+    pub(crate) primaries: Arc<Primaries>,
+    pub(crate) keys: Keys,
     publish: &'static str,
     /// This node, as its incarnations begin.
     node: String,
     kick: Script,
     kicked: Script,
+    pub(crate) record: Script,
     recent: Mutex<Recent>,
     /// They end within seconds, and with this.
     answering: Mutex<JoinSet<()>>,
+    pub(crate) hearing: Hearing,
 }
 
 /// What became of the last kicks that this node has heard of.
 #[derive(Default)]
 struct Recent {
-    /// `None` while it is worked on.
-    ended: HashMap<u64, Option<usize>>,
+    kicks: HashMap<u64, Work>,
     order: VecDeque<u64>,
+}
+
+/// What a node has done about a kick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    Begun,
+    /// So many connections were ended.
+    Done(usize),
+    /// It was not carried out, or not known to be: when it is heard again, it is news again.
+    Failed,
 }
 
 impl Kicks {
@@ -78,8 +91,10 @@ impl Kicks {
             node,
             kick: Script::kick(),
             kicked: Script::kicked(),
+            record: Script::kicks(),
             recent: Mutex::default(),
             answering: Mutex::default(),
+            hearing: Hearing::default(),
         }
     }
 
@@ -111,10 +126,12 @@ impl Kicks {
     /// Says it, if there is something to say, and looks who has answered.
     async fn look(&self, kick: u64, message: &str) -> Result<KickReport, TransportError> {
         let names = self.keys.of(HOME);
-        let (leases, answers) = (names.leases(), names.kick(&kick_message::number(kick)));
+        let keys = [names.leases(), names.kick(&kick_message::number(kick)), names.kicks()];
+        let (kept, len) = (KEPT_MICROS.to_string(), RECORD_LEN.to_string());
+        let args = [REDIS_TIME, &names.control, self.publish, message, &kept, &len];
         let call = Call {
-            keys: vec![leases.as_bytes(), answers.as_bytes()],
-            args: [REDIS_TIME, &names.control, self.publish, message].map(str::as_bytes).to_vec(),
+            keys: keys.iter().map(String::as_bytes).collect(),
+            args: args.map(str::as_bytes).to_vec(),
         };
         let done = self.primaries.run(HOME, Job::Count(&self.kick, &call)).await?;
         let Some(Value::Array(answer)) = done.values.into_iter().next() else {
@@ -142,39 +159,51 @@ impl Kicks {
         let mut answering = self.answering.lock();
         while answering.try_join_next().is_some() {}
         if answering.len() >= ANSWERING_MAX {
+            self.hearing.missed();
             return None;
         }
-        let (kicks, mut recent) = (self.clone(), self.recent.lock());
-        match recent.ended.get(&kick).copied() {
-            Some(Some(ended)) => {
+        let kicks = self.clone();
+        match self.recent.lock().begin(kick) {
+            Some(Work::Done(ended)) => {
                 answering.spawn(async move { kicks.answer(kick, ended).await });
                 None
             }
-            Some(None) => None,
+            Some(_) => None,
             None => {
-                recent.remember(kick);
                 let (sender, ended) = oneshot::channel();
-                answering.spawn(async move { kicks.answer_when(kick, ended).await });
+                answering.spawn(async move { kicks.answer_when(kick, ended).await.map_or((), drop) });
                 Some(sender)
             }
         }
     }
 
-    /// Waits until the node has ended connections, and says so.
-    async fn answer_when(&self, kick: u64, ended: oneshot::Receiver<usize>) {
+    /// Whether a kick is news to this node; then it counts as begun.
+    pub(crate) fn is_news(&self, kick: u64) -> bool {
+        self.recent.lock().begin(kick).is_none()
+    }
+
+    /// Waits until the node has ended connections, and says so. Answers how many; `None` if that is not known.
+    pub(crate) async fn answer_when(&self, kick: u64, ended: oneshot::Receiver<usize>) -> Option<usize> {
         let number = kick_message::number(kick);
-        match tokio::time::timeout(END_MAX, ended).await {
-            Ok(Ok(ended)) => {
-                if let Some(known) = self.recent.lock().ended.get_mut(&kick) {
-                    *known = Some(ended);
-                }
-                tracing::info!(kick = number, ended, "connections were kicked");
-                self.answer(kick, ended).await;
+        let ended = match tokio::time::timeout(END_MAX, ended).await {
+            Ok(Ok(ended)) => ended,
+            failed => {
+                // Too many kicks at once, or a worker that does not answer: it is tried again from the record.
+                let is_late = failed.is_err();
+                tracing::warn!(
+                    kick = number,
+                    is_late,
+                    "a kick was not carried out by this node; trying again"
+                );
+                self.recent.lock().note(kick, Work::Failed);
+                self.hearing.missed();
+                return None;
             }
-            // The feed broke before it was through: when it is said again, it is news again.
-            Ok(Err(_)) => drop(self.recent.lock().ended.remove(&kick)),
-            Err(_) => tracing::warn!(kick = number, "a kick was not answered by this node in time"),
-        }
+        };
+        self.recent.lock().note(kick, Work::Done(ended));
+        tracing::info!(kick = number, ended, "connections were kicked");
+        self.answer(kick, ended).await;
+        Some(ended)
     }
 
     /// Says how many connections this node has ended. What gets lost is said again when the message comes again.
@@ -191,13 +220,29 @@ impl Kicks {
 }
 
 impl Recent {
-    fn remember(&mut self, kick: u64) {
-        self.ended.insert(kick, None);
+    /// What has been done about a kick; if that is nothing, it begins now.
+    fn begin(&mut self, kick: u64) -> Option<Work> {
+        match self.kicks.get_mut(&kick) {
+            Some(work @ Work::Failed) => {
+                *work = Work::Begun;
+                return None;
+            }
+            Some(work) => return Some(*work),
+            None => {}
+        }
+        self.kicks.insert(kick, Work::Begun);
         self.order.push_back(kick);
         if self.order.len() > RECENT_LEN
             && let Some(oldest) = self.order.pop_front()
         {
-            self.ended.remove(&oldest);
+            self.kicks.remove(&oldest);
+        }
+        None
+    }
+
+    fn note(&mut self, kick: u64, work: Work) {
+        if let Some(known) = self.kicks.get_mut(&kick) {
+            *known = work;
         }
     }
 }
@@ -209,8 +254,26 @@ mod tests {
     #[test]
     fn a_bounded_number_of_kicks_is_remembered() {
         let mut recent = Recent::default();
-        (0..1000).for_each(|kick| recent.remember(kick));
-        assert_eq!((recent.ended.len(), recent.order.len()), (RECENT_LEN, RECENT_LEN));
-        assert!(recent.ended.contains_key(&999) && !recent.ended.contains_key(&0));
+        for kick in 0..1000 {
+            assert_eq!(recent.begin(kick), None);
+        }
+        assert_eq!((recent.kicks.len(), recent.order.len()), (RECENT_LEN, RECENT_LEN));
+        assert!(recent.kicks.contains_key(&999) && !recent.kicks.contains_key(&0));
+    }
+
+    #[test]
+    fn a_kick_is_news_until_it_is_carried_out() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.begin(7), None);
+        assert_eq!(recent.begin(7), Some(Work::Begun));
+        for _ in 0..2 * RECENT_LEN {
+            recent.note(7, Work::Failed);
+            assert_eq!(recent.begin(7), None, "it was not carried out");
+        }
+        assert_eq!(recent.order.len(), 1, "trying again pushes no other one out");
+        recent.note(7, Work::Done(3));
+        assert_eq!(recent.begin(7), Some(Work::Done(3)));
+        recent.note(8, Work::Failed);
+        assert_eq!(recent.begin(8), None, "nobody has heard of it");
     }
 }

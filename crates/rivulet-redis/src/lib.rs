@@ -9,6 +9,7 @@
 //!
 //!  admit ──▶ limits ──▶ admit.lua: every node's share, counted while its lease is renewed
 //!  kick ───▶ kicks ──▶ control channel ──▶ feed of every node
+//!               └── late_kicks: what a node did not hear
 //! ```
 //!
 //! It does not know HTTP.
@@ -30,6 +31,7 @@ mod index_entry;
 mod keys;
 mod kick_message;
 mod kicks;
+mod late_kicks;
 mod limits;
 mod link;
 mod log;

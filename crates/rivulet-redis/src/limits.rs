@@ -20,17 +20,18 @@
 mod counter;
 mod excess;
 mod lessee;
+mod peers;
 mod publishing;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rivulet_node::{
-    AdmitError, FeedSender, Keeper, Limit, LocalLimits, Peers, Permit, Refused, Scope, Share, TransportError,
+    AdmitError, FeedSender, Keeper, Limit, LocalLimits, Permit, Refused, Scope, Share, TransportError,
     Wanted, WhenAway, trace,
 };
 use tokio::{
@@ -42,6 +43,7 @@ use tokio::{
 use self::{
     counter::{Admission, Counter},
     lessee::Lessee,
+    peers::Others,
 };
 pub(crate) use self::{
     counter::{REDIS_TIME, word},
@@ -64,6 +66,8 @@ pub(crate) struct Limits {
     /// The part of all incarnations' names that says which node it is.
     node: String,
     ledger: LocalLimits,
+    /// Whether this node takes no new connections any more.
+    leaves: AtomicBool,
     state: Mutex<State>,
     /// Told when the phase has changed.
     changed: Notify,
@@ -92,7 +96,7 @@ struct State {
     /// Why the last attempt to be counted failed.
     away: Option<TransportError>,
     nodes: u32,
-    others: u64,
+    others: Others,
 }
 
 /// See the module's picture.
@@ -150,6 +154,7 @@ impl Limits {
             counter: Counter::new(primaries, keys, lease),
             node: format!("{:016x}", rand::random::<u64>()),
             ledger: LocalLimits::default(),
+            leaves: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Doubtful,
                 incarnation: Arc::from(""),
@@ -160,7 +165,7 @@ impl Limits {
                 began: None,
                 away: None,
                 nodes: 1,
-                others: 0,
+                others: Others::default(),
             }),
             changed: Notify::new(),
             work: Notify::new(),
@@ -189,12 +194,6 @@ impl Limits {
     /// Which node this is, as incarnations begin.
     pub(crate) fn node(&self) -> &str {
         &self.node
-    }
-
-    pub(crate) fn peers(&self) -> Peers {
-        let connections = self.ledger.connections() as u64;
-        let state = self.state.lock();
-        Peers { nodes: state.nodes.max(1), connections: state.others + connections }
     }
 
     /// See [`rivulet_node::Transport::admit`].

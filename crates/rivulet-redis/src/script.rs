@@ -109,6 +109,10 @@ impl Script {
         )
     }
 
+    pub(crate) fn kicks() -> Self {
+        Self::new(concat!(include_str!("scripts/time.lua"), include_str!("scripts/kicks.lua")))
+    }
+
     pub(crate) fn kicked() -> Self {
         Self::new("kicked", include_str!("scripts/kicked.lua"))
     }

@@ -64,7 +64,7 @@ pub struct RedisTransport {
     lease: Lease,
     publish_rates: PublishRates,
     kicks: Arc<Kicks>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 impl RedisTransport {
@@ -105,6 +105,7 @@ impl RedisTransport {
                 .map_err(|error| ConnectError::unreachable(&address, error))?;
         let node = limits.node().to_owned();
         let kicks = Arc::new(Kicks::new(primaries.clone(), keys.clone(), publish, node));
+        let catch_up = kicks.clone().catch_up(feed.clone());
         let writer = FeedWriter {
             feed,
             log: log(Reader::Feed),
@@ -117,6 +118,7 @@ impl RedisTransport {
         let tasks = [
             tokio::spawn(async move { topology.watch().await }),
             tokio::spawn(Supervisor::new(parts).run(primaries.clone())),
+            tokio::spawn(catch_up),
         ];
         let log = log(Reader::Replay);
         let transport = Self {
@@ -289,6 +291,10 @@ impl Transport for RedisTransport {
 
     fn peers(&self) -> Peers {
         self.limits.peers()
+    }
+
+    fn leave(&self) {
+        self.limits.leave();
     }
 
     async fn append(

@@ -90,7 +90,7 @@ impl Collector for HubCollector {
 impl HubCollector {
     /// The hub as this node last heard of it.
     fn peers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Peers { nodes, connections } = self.observed.node.peers();
+        let Peers { nodes, connections, .. } = self.observed.node.peers();
         gauge(encoder, "rivulet_hub_nodes", "Nodes of the hub, this one included", nodes.into())?;
         gauge(encoder, "rivulet_hub_connections", "Connections of all nodes, as they last said", connections)
     }

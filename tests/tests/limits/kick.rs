@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use rivulet_tests::{Hub, Request, Response, redis::RedisServer};
+use rivulet_tests::{
+    Hub, PATIENCE, Request, Response,
+    chaos_proxy::{ChaosProxy, Network},
+    eventually,
+    redis::RedisServer,
+};
 use serde_json::{Value, json};
 
 use crate::tokens::subscribe;
@@ -70,6 +75,40 @@ async fn a_kick_ends_connections_on_all_nodes_and_only_those_that_are_meant() {
     assert_eq!(bob[0].rest().await, []);
     let kicked = |hub: &Hub| hub.metrics().sum("rivulet_streams_closed_total", "reason=\"kicked\"");
     assert_eq!((kicked(&here), kicked(&there)), (Some(3.0), Some(4.0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_was_cut_off_carries_out_a_kick_when_it_is_back() {
+    let redis = Arc::new(RedisServer::start().await);
+    let proxy = ChaosProxy::start(redis.address()).await;
+    let url = format!("redis://{}", proxy.address());
+    // One worker: a topic that it knows already needs nobody's word that it is subscribed.
+    let flags = ["--workers", "1", "--limits-lease", "5s", "--limit-connections-per-subject", "9"];
+    let away = Hub::start_at(&url, &flags).await;
+    let here = Hub::start(Some(redis), &flags).await;
+    let mut alice = away.open(&subscribe("a", "alice")).await;
+    let mut bob = away.open(&subscribe("a", "bob")).await;
+    let knows = async |expected: f64| {
+        eventually(format!("it knows of {expected} nodes"), 3 * PATIENCE, || async {
+            let nodes = here.metrics().sum("rivulet_hub_nodes", "");
+            if nodes == Some(expected) { Ok(()) } else { Err(format!("{nodes:?}")) }
+        })
+        .await;
+    };
+    knows(2.0).await;
+    proxy.set(Network::Cut);
+    // Nobody counts it any more then.
+    knows(1.0).await;
+    let answer = kick(&here, &json!({"subject": "sub:alice"})).await;
+    assert_eq!(answer.json(), json!({"ended": 0, "nodes": 1, "nodes_unanswered": 0}));
+    let mut later = away.open(&subscribe("a", "alice")).await;
+    proxy.set(Network::Whole);
+    assert_eq!(alice.rest().await, []);
+    here.publish(&[("topic", "a"), ("data", "still here")]).await;
+    for stream in [&mut bob, &mut later] {
+        assert_eq!(stream.data(1).await, ["still here"]);
+    }
+    assert_eq!(away.metrics().sum("rivulet_streams_closed_total", "reason=\"kicked\""), Some(1.0));
 }
 
 #[tokio::test]

@@ -42,6 +42,22 @@ async fn rates_of_subscriptions_hold_on_two_nodes_together() {
 }
 
 #[tokio::test]
+async fn who_asks_again_and_again_at_a_full_quota_uses_up_his_rate() {
+    let redis = Arc::new(RedisServer::start().await);
+    let flags = ["--limit-connections-per-subject", "1", "--limit-subscribes-per-subject", "3/h"];
+    let hub = Hub::start(Some(redis), &flags).await;
+    let mut stream = hub.open(&subscribe("a", "alice")).await;
+    for _ in 0..2 {
+        let answer = hub.send(&subscribe("a", "alice")).await;
+        assert_eq!(answer.expect_problem(429, "quota-exceeded")["limit"], "connections_per_subject");
+    }
+    let scope = json!({"kind": "subject", "text": "sub:alice"});
+    expect_rate(&hub.send(&subscribe("a", "alice")).await, "subscribes_per_subject", 3, 3600, &scope);
+    hub.publish(&[("topic", "a"), ("data", "still here")]).await;
+    assert_eq!(stream.data(1).await, ["still here"]);
+}
+
+#[tokio::test]
 async fn rates_of_publishers_hold_on_two_nodes_together_and_what_is_refused_is_not_published() {
     let redis = Arc::new(RedisServer::start().await);
     let flags = ["--limit-publishes-per-subject", "3/h", "--limit-publishes-per-topic", "2/h"];

@@ -14,6 +14,11 @@ pub(crate) fn v0(publish: &[&str], subscribe: &[&str]) -> String {
     sign("JWT", &json!({"mercure": {"publish": publish, "subscribe": subscribe}}))
 }
 
+/// A 0.x token of this subject, which may publish to these topics.
+pub(crate) fn v0_of(subject: &str, publish: &[&str]) -> String {
+    sign("JWT", &json!({"sub": subject, "mercure": {"publish": publish}}))
+}
+
 /// A 1.0 token that allows to publish to and to receive exactly these topics (`*`: all).
 pub(crate) fn v1(publish: &[&str], subscribe: &[&str]) -> String {
     sign("at+jwt", &v1_claims(publish, subscribe))

@@ -136,19 +136,25 @@ pub async fn who_leaves_before_the_answer_holds_nothing(hub: &impl Hub) {
     assert_eq!(permits.len(), 50);
 }
 
-/// Who is refused by one limit takes nothing from the others, in whatever order they stand.
-pub async fn a_refusal_takes_nothing(hub: &impl Hub) {
+/// Who is refused takes no place, and by a rate no other rate, in whatever order they stand. Who finds a quota full has
+/// used his rates.
+pub async fn a_refusal_takes_no_place(hub: &impl Hub) {
     let members = hub.start(Kept::ALL).await;
     let [first, last] = ends(&members);
     let full = quota(Limit::ConnectionsPerTopic, "full", 1);
     let free = quota(Limit::ConnectionsPerTopic, "free", 1);
     let unused = rate(Limit::SubscribesPerIp, "unused", once_a_day(1));
+    let twice = rate(Limit::SubscribesPerIp, "twice", once_a_day(2));
     let used = rate(Limit::SubscribesPerSubject, "used", once_a_day(1));
     let _place = admitted(first, &of_quotas(std::slice::from_ref(&full))).await;
     drop(admitted(last, &of_rates(std::slice::from_ref(&used))).await);
     for quotas in [[full.clone(), free.clone()], [free.clone(), full.clone()]] {
-        let wanted = Wanted { quotas: quotas.to_vec(), rates: vec![unused.clone()] };
+        let wanted = Wanted { quotas: quotas.to_vec(), rates: vec![twice.clone()] };
         assert_eq!(refused(last, &wanted).await, Refused::full(&full));
+    }
+    for quota in [&full, &free] {
+        let wanted = Wanted { quotas: vec![quota.clone()], rates: vec![unused.clone(), twice.clone()] };
+        assert_eq!(refused(first, &wanted).await.limit, twice.limit, "it was used by who found no place");
     }
     for rates in [[used.clone(), unused.clone()], [unused.clone(), used.clone()]] {
         let wanted = Wanted { quotas: vec![free.clone()], rates: rates.to_vec() };

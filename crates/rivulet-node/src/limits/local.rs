@@ -96,21 +96,21 @@ struct State {
 }
 
 impl LocalLimits {
-    /// Takes a place in each quota if all of them and all rates allow it, else nothing. `now` is in microseconds, of any
-    /// clock that does not go back.
+    /// Takes a place in each quota if all of them and all rates allow it, else no place. Who finds a quota full has used
+    /// the rates. `now` is in microseconds, of any clock that does not go back.
     ///
     /// # Errors
     ///
     /// The limit that is reached.
     pub fn admit(&self, wanted: &Wanted, share: Share, now: u64) -> Result<(), Refused> {
         let mut state = self.0.lock();
+        state.pass(&wanted.rates, share, now)?;
         for quota in &wanted.quotas {
             let held = state.held.get(&(quota.limit, quota.scope.clone())).map_or(0, |held| held.count);
             if held >= share.of(quota.max) {
                 return Err(Refused::full(quota));
             }
         }
-        state.pass(&wanted.rates, share, now)?;
         state.hold(&wanted.quotas);
         Ok(())
     }

@@ -11,7 +11,10 @@ use rivulet_node::{
     CloseReason, FeedEvent, Kick, KickReport, KickTarget, NodeConfig, SubscribeError, SubscribeRequest,
     Worker,
 };
-use tokio::{sync::oneshot, time::sleep};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep},
+};
 
 struct Someone<'a> {
     subject: &'a str,
@@ -102,7 +105,7 @@ async fn a_kick_that_names_nobody_ends_nobody() {
 
 async fn kick(tap: &Tap, target: KickTarget, count_max: Option<usize>) -> usize {
     let (ended, answer) = oneshot::channel();
-    tap.say(FeedEvent::Kick(Box::new(Kick { target, count_max, ended })));
+    tap.say(FeedEvent::Kick(Box::new(Kick { target, count_max, before: None, ended })));
     answer.await.unwrap()
 }
 
@@ -135,6 +138,42 @@ async fn a_kick_with_a_number_ends_the_youngest_of_all_workers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_late_kick_ends_those_who_were_there_when_it_was_told() {
+    local(async {
+        let (tap, feed) = Tap::start(1, 100);
+        let hub = Hub::on(tap.clone(), feed, NodeConfig { lifetime: None, ..NodeConfig::default() });
+        let start = Instant::now();
+        let mut clients: Vec<Client> = Vec::new();
+        for _ in 0..10 {
+            clients.push(hub.subscribe(exact(&["a"]), 4096).await);
+            sleep(Duration::from_secs(1)).await;
+        }
+        let late = async |told_s: f64| {
+            let (ended, answer) = oneshot::channel();
+            let target = KickTarget { topic: Some("a".to_owned()), ..KickTarget::default() };
+            let before = Some(start + Duration::from_secs_f64(told_s));
+            tap.say(FeedEvent::Kick(Box::new(Kick { target, count_max: None, before, ended })));
+            answer.await.unwrap()
+        };
+        assert_eq!(late(0.0).await, 0, "nobody was there");
+        assert_eq!(late(3.6).await, 4);
+        assert_eq!(late(3.6).await, 0, "again");
+        assert_eq!(late(3.99).await, 0, "the next came afterwards");
+        assert_eq!(late(4.0).await, 0, "or at the same time: in doubt it stays");
+        assert_eq!(late(4.6).await, 1);
+        sleep(Duration::from_secs(100)).await;
+        assert_eq!(late(7.6).await, 3, "however late it is");
+        for mut ended in clients.drain(..8) {
+            assert_eq!(ended.retry_at_end().await, None, "not to come back");
+        }
+        assert_eq!(hub.node.stats().connections, 2);
+        drop(clients);
+        hub.is_empty_again().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kick_whose_asker_has_given_up_is_not_begun() {
     local(async {
         let (tap, feed) = Tap::start(1, 100);
@@ -145,7 +184,8 @@ async fn a_kick_whose_asker_has_given_up_is_not_begun() {
         for count_max in [None, Some(1)] {
             let (ended, answer) = oneshot::channel();
             drop(answer);
-            tap.say(FeedEvent::Kick(Box::new(Kick { target: topic("a"), count_max, ended })));
+            let kick = Kick { target: topic("a"), count_max, before: None, ended };
+            tap.say(FeedEvent::Kick(Box::new(kick)));
         }
         // Kicks are carried out one after another: when this one is done, those before it are over.
         assert_eq!(kick(&tap, topic("b"), None).await, 1);

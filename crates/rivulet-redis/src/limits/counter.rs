@@ -6,6 +6,7 @@ use redis::Value;
 use rivulet_core::Partition;
 use rivulet_node::{Limit, Rate, Scope, TransportError, Wanted};
 
+use super::peers::Others;
 use crate::{
     entry::unexpected,
     keys::{Keys, Names, place},
@@ -75,8 +76,7 @@ pub(super) struct Joined {
 pub(super) struct Renewed {
     pub(super) changes: u64,
     pub(super) nodes: u32,
-    /// The connections of the other nodes.
-    pub(super) others: u64,
+    pub(super) others: Others,
 }
 
 impl Counter {
@@ -234,21 +234,37 @@ impl Counter {
         }
     }
 
+    /// Renews a lease, with all connections of the node, and whether it takes no new ones any more.
     pub(super) async fn renew(
         &self,
         incarnation: &str,
-        connections: usize,
+        (connections, leaves): (usize, bool),
     ) -> Result<Leased<Renewed>, TransportError> {
         let keys = [self.leases.clone(), self.names().counts(incarnation), self.since.clone()];
-        let args =
-            [REDIS_TIME.to_owned(), self.lease_ms.clone(), incarnation.to_owned(), connections.to_string()];
+        let mut args = vec![REDIS_TIME.to_owned(), self.lease_ms.clone(), incarnation.to_owned()];
+        args.extend([connections.to_string(), u8::from(leaves).to_string()]);
         let Value::Array(answer) = self.run(&self.renew, &keys, &args).await? else {
             return Err(unexpected("a renewal"));
         };
         match (word(&answer), &answer[..]) {
-            (Some("ok"), [_, Value::Int(changes), Value::Int(nodes), Value::Int(others)]) => {
+            (
+                Some("ok"),
+                [
+                    _,
+                    Value::Int(changes),
+                    Value::Int(nodes),
+                    Value::Int(others),
+                    Value::Int(open),
+                    Value::Int(of_open),
+                ],
+            ) => {
                 let nodes = u32::try_from(*nodes).unwrap_or(1);
-                Ok(Leased::Alive(Renewed { changes: whole(*changes), nodes, others: whole(*others) }))
+                let others = Others {
+                    connections: whole(*others),
+                    open: u32::try_from(*open).unwrap_or(0),
+                    connections_of_open: whole(*of_open),
+                };
+                Ok(Leased::Alive(Renewed { changes: whole(*changes), nodes, others }))
             }
             (Some("lapsed"), _) => Ok(Leased::Lapsed),
             _ => Err(unexpected("a renewal")),

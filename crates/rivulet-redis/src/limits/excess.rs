@@ -87,7 +87,7 @@ async fn end_one(limits: &Limits, feed: &FeedSender, excess: &Excess) {
     let count_max = usize::try_from(count).ok();
     let before = held();
     let kick = async {
-        feed.send(FeedEvent::Kick(Box::new(Kick { target, count_max, ended }))).await.ok()?;
+        feed.send(FeedEvent::Kick(Box::new(Kick { target, count_max, before: None, ended }))).await.ok()?;
         answer.await.ok()
     };
     let ended = tokio::time::timeout(KICK_MAX, kick).await.ok().flatten().unwrap_or(0);

@@ -2,7 +2,7 @@
 //! Redis knows is uncertain.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -45,6 +45,8 @@ pub(super) struct Lessee {
     renewal: Instant,
     /// When others are not waited for any more, while some are missing.
     settled: Instant,
+    /// Whether Redis was told that this node leaves.
+    told_to_leave: bool,
     /// Ends connections that are too many; one such task at most.
     shrinking: JoinSet<()>,
 }
@@ -68,6 +70,7 @@ impl Lessee {
             earlier: Vec::new(),
             renewal: Instant::now(),
             settled: Instant::now(),
+            told_to_leave: false,
             shrinking: JoinSet::new(),
         }
     }
@@ -120,7 +123,8 @@ impl Lessee {
                 },
             }
             self.settle().await;
-            if Instant::now() >= self.renewal {
+            let is_news = self.limits.leaves.load(Ordering::Acquire) && !self.told_to_leave;
+            if is_news || Instant::now() >= self.renewal {
                 self.renew().await;
             }
         }
@@ -211,6 +215,7 @@ impl Lessee {
             return Err(late());
         };
         self.earlier = vec![new.clone()];
+        self.told_to_leave = false;
         Ok(joined)
     }
 
@@ -252,11 +257,14 @@ impl Lessee {
             }
             (state.incarnation.clone(), state.changes)
         };
-        match self.limits.counter.renew(&incarnation, self.limits.ledger.connections()).await {
+        let leaves = self.limits.leaves.load(Ordering::Acquire);
+        let said = (self.limits.ledger.connections(), leaves);
+        match self.limits.counter.renew(&incarnation, said).await {
             Ok(Leased::Alive(Renewed { changes, .. })) if changes < before => {
                 self.limits.doubt(&incarnation, "Redis has lost what it had counted");
             }
             Ok(Leased::Alive(renewed)) => {
+                self.told_to_leave = leaves;
                 let mut state = self.limits.state.lock();
                 if state.phase != Phase::Settling {
                     (state.nodes, state.others) = (renewed.nodes, renewed.others);

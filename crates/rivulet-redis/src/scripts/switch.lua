@@ -35,7 +35,7 @@ for i = 7, #ARGV do
   call('DEL', KEYS[i - 3])
 end
 if new == '' then
-  if call('ZCARD', KEYS[1]) == 0 then call('DEL', KEYS[3]) end
+  if #call('ZRANGEBYSCORE', KEYS[1], '-inf', '+inf', 'LIMIT', 0, 1) == 0 then call('DEL', KEYS[3]) end
   return { 'ok' }
 end
 

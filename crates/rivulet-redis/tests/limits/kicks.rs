@@ -8,7 +8,9 @@ use rivulet_tests::{
     redis::RedisServer,
 };
 
-use crate::player::{LEASE, Player, quota, told_in_the_end};
+use crate::player::{LEASE, Player, open, quota, told_in_the_end};
+
+const RECORD: &str = "{rivulet:0}q:kicks";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_hears_nothing_is_told_of() {
@@ -31,6 +33,10 @@ async fn a_node_that_hears_nothing_is_told_of() {
     assert_eq!(report, KickReport { ended: 6, nodes: 2, nodes_unanswered: 1 });
     assert_eq!([one.len(), two.len(), deaf.len()], [1, 1, 4]);
     proxy.set(Network::Whole);
+    eventually("it hears of it when it hears again", PATIENCE, || async {
+        if deaf.len() == 1 { Ok(()) } else { Err(deaf.len()) }
+    })
+    .await;
     eventually("all answer again", PATIENCE, || async {
         match two.transport.kick(&whole_alice).await {
             Ok(KickReport { nodes: 3, nodes_unanswered: 0, .. }) => Ok(()),
@@ -44,6 +50,75 @@ async fn a_node_that_hears_nothing_is_told_of() {
     for key in redis.keys_for_ever() {
         assert!(!key.contains("}q:"), "{key} never expires");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_nobody_counts_any_more_kicks_when_it_is_back() {
+    let redis = RedisServer::start().await;
+    let proxy = ChaosProxy::start(redis.address()).await;
+    let one = Player::start(redis.url()).await;
+    let away = Player::start(format!("redis://{}", proxy.address())).await;
+    let [alice, bob] =
+        ["sub:alice", "sub:bob"].map(|subject| [open(Limit::ConnectionsPerSubject, subject, 99)]);
+    let everyone_of_alice = KickTarget {
+        scope: Some((Limit::ConnectionsPerSubject, Scope::new("sub:alice"))),
+        ..KickTarget::default()
+    };
+    one.fill(&alice, 1).await;
+    away.fill(&alice, 3).await;
+    away.fill(&bob, 1).await;
+    let knows = async |expected: u32| {
+        eventually(format!("{expected} nodes"), LEASE * 3, || async {
+            let nodes = one.transport.peers().nodes;
+            if nodes == expected { Ok(()) } else { Err(nodes) }
+        })
+        .await;
+    };
+    knows(2).await;
+    proxy.set(Network::Cut);
+    // Its lease has ended then.
+    knows(1).await;
+    let report = one.transport.kick(&everyone_of_alice).await.unwrap();
+    assert_eq!(report, KickReport { ended: 1, nodes: 1, nodes_unanswered: 0 });
+    // Who comes afterwards is not meant, neither here nor there.
+    away.fill(&alice, 2).await;
+    one.fill(&alice, 1).await;
+    proxy.set(Network::Whole);
+    told_in_the_end(&redis, "1:sub:alice", 3).await;
+    let left: Vec<usize> = away.held.lock().iter().map(|held| held.number).collect();
+    assert_eq!(left, [3, 4, 5], "bob, and those who came afterwards");
+    assert_eq!(one.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_kicks_are_kept_as_a_node_reads_and_not_for_long() {
+    let redis = RedisServer::start().await;
+    let one = Player::start(redis.url()).await;
+    let seed = "local now = redis.call('TIME')[1] * 1000000 \
+        for i = 1, 200 do redis.call('ZADD', KEYS[1], now - 601000000 - i, 'old' .. i) end \
+        for i = 1, 256 do redis.call('ZADD', KEYS[1], now - 60000000 + i, 'x' .. i) end";
+    redis.command(&["EVAL", seed, "1", RECORD]).unwrap();
+    let nobody =
+        KickTarget { scope: Some((Limit::ConnectionsPerIp, Scope::new("x"))), ..KickTarget::default() };
+    for _ in 0..2 {
+        let report = one.transport.kick(&nobody).await.unwrap();
+        assert_eq!(report, KickReport { ended: 0, nodes: 1, nodes_unanswered: 0 });
+    }
+    let kept = redis.command(&["ZRANGE", RECORD, "0", "-1"]).unwrap();
+    let kept: Vec<&str> = kept.lines().collect();
+    assert_eq!((kept.len(), kept[0]), (256, "x3"), "the oldest had to go");
+    assert!(kept[254].starts_with('K') && kept[255].starts_with('K'), "{kept:?}");
+    let ttl: u64 = redis.command(&["TTL", RECORD]).unwrap().parse().unwrap();
+    assert!((590..=600).contains(&ttl), "{ttl} s");
+    // A node that reads what is not ours, and goes on.
+    redis.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).unwrap();
+    one.fill(&[quota(Limit::ConnectionsPerIp, "x", 99)], 2).await;
+    // One that is read from the record may spare who came a moment before.
+    eventually("both end", PATIENCE, || async {
+        one.transport.kick(&nobody).await.unwrap();
+        if one.len() == 0 { Ok(()) } else { Err(one.len()) }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

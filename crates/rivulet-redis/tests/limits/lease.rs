@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use rivulet_node::{Limit, Quota, Transport, Wanted};
+use rivulet_node::{Limit, Peers, Quota, Transport, Wanted};
 use rivulet_tests::{PATIENCE, eventually, redis::RedisServer};
 use tokio::task::JoinSet;
 
@@ -106,6 +106,32 @@ async fn a_node_that_leaves_takes_everything_with_it() {
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_about_to_stop_is_none_to_compare_with() {
+    let redis = RedisServer::start().await;
+    let (one, two) = (Player::start(redis.url()).await, Player::start(redis.url()).await);
+    let wanted = [quota(Limit::ConnectionsTotal, "", 99)];
+    one.fill(&wanted, 3).await;
+    two.fill(&wanted, 4).await;
+    let knows = async |player: &Player, expected: Peers| {
+        eventually(format!("{expected:?}"), PATIENCE, || async {
+            let peers = player.transport.peers();
+            if peers == expected { Ok(()) } else { Err(format!("{peers:?}")) }
+        })
+        .await;
+    };
+    let all = Peers { nodes: 2, connections: 7, open_nodes: 2, open_connections: 7 };
+    knows(&one, all).await;
+    two.transport.leave();
+    let staying = Peers { open_nodes: 1, open_connections: 3, ..all };
+    knows(&one, staying).await;
+    knows(&two, staying).await;
+    // It says so again when it has to be counted anew.
+    redis.command(&["FLUSHALL"]).unwrap();
+    let three = Player::start(redis.url()).await;
+    knows(&three, Peers { nodes: 3, connections: 7, open_nodes: 2, open_connections: 3 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

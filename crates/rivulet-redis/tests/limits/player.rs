@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use rivulet_node::{AdmitError, Feed, FeedEvent, Limit, Permit, Quota, Scope, Transport, Wanted, WhenAway};
 use rivulet_redis::{RedisConfig, RedisTransport};
 use rivulet_tests::{PATIENCE, eventually, redis::RedisServer};
+use tokio::time::Instant;
 
 /// The shortest lease.
 pub(crate) const LEASE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -21,6 +22,7 @@ pub(crate) struct Player {
 pub(crate) struct Held {
     pub(crate) number: usize,
     pub(crate) quotas: Vec<Quota>,
+    since: Instant,
     _permit: Permit,
 }
 
@@ -38,7 +40,7 @@ impl Player {
         let permit = self.transport.admit(Wanted { quotas: quotas.to_vec(), rates: Vec::new() }).await?;
         let mut held = self.held.lock();
         let number = held.last().map_or(0, |held| held.number + 1);
-        held.push(Held { number, quotas: quotas.to_vec(), _permit: permit });
+        held.push(Held { number, quotas: quotas.to_vec(), since: Instant::now(), _permit: permit });
         Ok(())
     }
 
@@ -70,7 +72,8 @@ async fn play(mut feed: Feed, held: Arc<Mutex<Vec<Held>>>) {
             let fits = kick.target.scope.as_ref().is_none_or(|(limit, scope)| {
                 held[at].quotas.iter().any(|quota| (quota.limit, &quota.scope) == (*limit, scope))
             });
-            if fits && left > 0 {
+            let is_meant = kick.before.is_none_or(|before| held[at].since < before);
+            if fits && is_meant && left > 0 {
                 held.remove(at);
                 (left, ended) = (left - 1, ended + 1);
             }

@@ -213,10 +213,10 @@ impl Model {
         let full = quotas.iter().position(|(scope, max)| self.sum(scope) >= i64::from(*max));
         let expected = if !self.is_live(name) {
             vec![bulk("lapsed")]
-        } else if let Some(full) = full {
-            vec![bulk("full"), number(full + 1)]
         } else if let Some((n, wait)) = self.pass(rates) {
             vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())]
+        } else if let Some(full) = full {
+            vec![bulk("full"), number(full + 1)]
         } else {
             let incarnation = self.alive.get_mut(name).unwrap();
             incarnation.changes += 1;
@@ -268,13 +268,13 @@ impl Model {
             self.alive.get_mut(&name).unwrap().lease_end_ms = lease_end_ms;
             let changes = self.alive[&name].changes;
             // What others have said of their connections is not modelled: it is not what is decided by.
-            vec![bulk("ok"), number(changes), number(self.live().count()), Value::Nil]
+            vec![bulk("ok"), number(changes), number(self.live().count()), Value::Nil, Value::Nil, Value::Nil]
         } else {
             vec![bulk("lapsed")]
         };
         let ms = self.now / 1000;
         self.alive.retain(|_, incarnation| incarnation.lease_end_ms > ms);
-        let args = vec![LEASE_MS.to_string(), name.clone(), connections.to_string()];
+        let args = vec![LEASE_MS.to_string(), name.clone(), connections.to_string(), "0".to_owned()];
         let keys = vec![self.key("q:nodes"), self.hash(&name), self.key("q:since")];
         self.call(Script::Renew, keys, args, Value::Array(expected));
     }

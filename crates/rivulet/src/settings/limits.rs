@@ -47,6 +47,11 @@ pub(super) const HUB: &[Setting] = &[
 pub(super) const NODE: &[Setting] = &[
     one("replays-max", "COUNT", "Most streams that may catch up with the log at the same time")
         .default("10000"),
-    one("bodies-in-flight", "SIZE", "Most bytes of updates that publishers may be sending at the same time")
-        .default("64MiB"),
+    one(
+        "bodies-in-flight",
+        "SIZE",
+        "Most bytes of updates that publishers may be sending at the same time; a subject may have half of what \
+         others leave, or one body",
+    )
+    .default("64MiB"),
 ];
