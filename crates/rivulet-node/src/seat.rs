@@ -245,6 +245,14 @@ impl Seat {
         false
     }
 
+    /// The defect [`Fault::ForgetSeat`](rivulet_core::fault::Fault::ForgetSeat): socket, place, permit and turn are given
+    /// back, and what else the seat was made of stays in memory.
+    pub(crate) fn forget(self) {
+        let Self { waker, partial, cursor, grants, holding, memberships, .. } = self;
+        let client = holding.map(|holding| holding.client);
+        std::mem::forget(Box::new((waker, partial, cursor, grants, client, memberships)));
+    }
+
     /// Says goodbye to the peer, as far as that needs no waiting.
     pub(crate) fn close(&mut self, reason: CloseReason) {
         let Some(mut socket) = self.socket.take() else { return };

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rivulet_core::{Cursor, Matcher, Partition, Partitions, Position, Topic};
+use rivulet_core::{
+    Cursor, Matcher, Partition, Partitions, Position, Topic,
+    fault::{self, Fault},
+};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -259,6 +262,9 @@ impl Seats {
             tracing::debug!(subscriber.id = %seat.id, close.reason = reason.as_str(), cursor = %seat.cursor.id(self.partitions), "stream ended");
         } else {
             self.reserved -= 1;
+        }
+        if fault::is(Fault::ForgetSeat) {
+            seat.forget();
         }
         if self.seats.is_empty() {
             self.seats.shrink_to_fit();
