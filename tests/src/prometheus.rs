@@ -17,7 +17,7 @@ pub struct Prometheus {
     address: SocketAddr,
     client: reqwest::Client,
     _process: Process,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Prometheus {
@@ -43,9 +43,9 @@ impl Prometheus {
         ]);
         let process = Process::start(&mut command, &dir.path().join("log"));
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
-        let prometheus = Self { address, client, _process: process, _dir: dir };
+        let prometheus = Self { address, client, _process: process, dir };
         eventually("Prometheus answers", PATIENCE, || async {
-            let log = std::fs::read_to_string(prometheus._dir.path().join("log")).unwrap_or_default();
+            let log = std::fs::read_to_string(prometheus.dir.path().join("log")).unwrap_or_default();
             prometheus.query("vector(1)").await.map_err(|error| format!("{error}\n{log}"))
         })
         .await;

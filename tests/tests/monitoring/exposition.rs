@@ -49,7 +49,9 @@ fn closing_quote(text: &str) -> Option<usize> {
     while let Some((at, character)) = characters.next() {
         match character {
             '"' => return Some(at),
-            '\\' => drop(characters.next()),
+            '\\' => {
+                characters.next();
+            }
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use rivulet_tests::{
     Hub, PATIENCE, Request, Subscriber, eventually, hub, metrics::Metrics, port, process::Process,
-    prometheus::promtool, redis::RedisServer,
+    prometheus::promtool, redis::RedisServer, tokens,
 };
 use tokio::task::JoinSet;
 
@@ -68,8 +68,12 @@ impl Node {
         node
     }
 
+    /// A token that allows several topics: what a seat may receive is a part of what can be forgotten.
     async fn subscribe(address: SocketAddr) -> Subscriber {
-        Subscriber::open(address, &Request::subscribe("topic=a")).await
+        let topics: Vec<String> =
+            (0..8).map(|number| format!("https://example.com/topics/{number}")).collect();
+        let token = tokens::subscriber(&topics.iter().map(String::as_str).collect::<Vec<_>>());
+        Subscriber::open(address, &Request::subscribe("topic=a").bearer(&token)).await
     }
 
     /// Visitors come and go; when all of them are forgotten, as far as the node counts them, it is scraped.
