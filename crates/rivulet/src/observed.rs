@@ -6,7 +6,7 @@ use rivulet_http::{HttpStats, ListenerStats};
 use rivulet_node::Node;
 use tokio::sync::watch;
 
-use crate::memory::MemoryState;
+use crate::{memory::MemoryState, telemetry::SpanStats};
 
 /// The parts that count.
 #[derive(Clone)]
@@ -15,4 +15,5 @@ pub(crate) struct Observed {
     pub(crate) memory: watch::Receiver<MemoryState>,
     pub(crate) http: Arc<HttpStats>,
     pub(crate) listener: Arc<ListenerStats>,
+    pub(crate) spans: Arc<SpanStats>,
 }

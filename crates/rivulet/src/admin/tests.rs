@@ -25,6 +25,7 @@ impl Listener {
             memory: memory.state(),
             http: Arc::default(),
             listener: Arc::default(),
+            spans: Arc::default(),
         };
         let admin = serve(observed, listener, None).unwrap();
         Self { node, admin, client: reqwest::Client::new(), _memory: memory }
