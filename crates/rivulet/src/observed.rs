@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rivulet_http::{HttpStats, ListenerStats};
+use rivulet_http::{HttpStats, ListenerStats, auth::Authorizer};
 use rivulet_node::Node;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use crate::{memory::MemoryState, telemetry::SpanStats};
 
@@ -15,5 +15,8 @@ pub(crate) struct Observed {
     pub(crate) memory: watch::Receiver<MemoryState>,
     pub(crate) http: Arc<HttpStats>,
     pub(crate) listener: Arc<ListenerStats>,
+    pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) spans: Arc<SpanStats>,
+    /// Where everything runs that is no worker.
+    pub(crate) runtime: Handle,
 }
