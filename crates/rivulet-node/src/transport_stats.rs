@@ -36,7 +36,7 @@ pub struct TransportStats {
 pub struct CommandSnapshot {
     /// The script's name, or `pipeline` for plain commands that read.
     pub script: &'static str,
-    /// How long it took, failures included.
+    /// How long it took, failures included, but not what could not even be sent.
     pub duration: HistogramSnapshot,
     /// Failures, by a name of what was wrong; all names, zeros included.
     pub errors: Vec<(&'static str, u64)>,

@@ -38,9 +38,10 @@ impl CommandStats {
         NAMES.iter().position(|name| *name == script).map(|place| &self.0[place])
     }
 
-    /// A command has been answered, or given up.
+    /// A command has been answered, or given up. How long it took to see that it cannot be sent says nothing of Redis.
     pub(crate) fn note(&self, script: &str, took: Duration, error: Option<ErrorType>) {
-        if let Some(command) = self.command(script) {
+        let was_sent = !matches!(error, Some(ErrorType::Away | ErrorType::TooMuch));
+        if was_sent && let Some(command) = self.command(script) {
             command.duration.observe(took);
         }
         if let Some(error) = error {
@@ -89,12 +90,14 @@ mod tests {
         let stats = CommandStats::new();
         stats.note("append", Duration::from_millis(3), None);
         stats.note("append", Duration::from_secs(2), Some(ErrorType::Timeout));
+        stats.note("append", Duration::ZERO, Some(ErrorType::Away));
         stats.note_error("append", ErrorType::TooMuch);
         for command in stats.snapshot() {
             let total = if command.script == "append" { 2 } else { 0 };
             assert_eq!(command.duration.total(), total, "{}", command.script);
             let failed: Vec<_> = command.errors.iter().filter(|(_, count)| *count > 0).copied().collect();
-            let expected: &[_] = if total > 0 { &[("too_much", 1), ("timeout", 1)] } else { &[] };
+            let expected: &[_] =
+                if total > 0 { &[("away", 1), ("too_much", 1), ("timeout", 1)] } else { &[] };
             assert_eq!(failed, expected, "{}", command.script);
         }
     }

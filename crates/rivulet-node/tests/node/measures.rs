@@ -22,7 +22,7 @@ async fn expect_streams(hub: &Hub, expected: &[(StreamState, [usize; 2])]) {
     assert!(found.is_ok(), "{expected:?}, and not {:?}", hub.node.stats().streams);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn streams_are_counted_by_state_and_dialect() {
     use StreamState::{Live, Parting, Reserved};
     local(async {
@@ -30,7 +30,7 @@ async fn streams_are_counted_by_state_and_dialect() {
         let mut old = exact(&["a"]);
         old.dialect = Dialect::V0;
         let reserved = hub.reserve(old.clone()).await.unwrap();
-        let _new = hub.subscribe(exact(&["a"]), 4096).await;
+        let _new = hub.subscribe(exact(&["a"]), 1 << 16).await;
         expect_streams(&hub, &[(Reserved, [1, 0]), (Live, [0, 1])]).await;
         let mut stuck = hub.open(reserved, 100);
         expect_streams(&hub, &[(Live, [1, 1])]).await;

@@ -77,7 +77,7 @@ families! {
     Gauge HUB_CONNECTIONS "rivulet_hub_connections" [] "Connections of all nodes, as they last said";
 
     // Redis.
-    Histogram REDIS_DURATION "rivulet_redis_command_duration_seconds" ["script"] "How long commands took, failures included";
+    Histogram REDIS_DURATION "rivulet_redis_command_duration_seconds" ["script"] "How long commands took, failures included, but not what could not even be sent";
     Counter REDIS_ERRORS "rivulet_redis_command_errors" ["script", "error_type"] "Commands that failed; each attempt counts";
     Gauge REDIS_AWAY "rivulet_redis_primaries_away" [] "Primaries that cannot be appended to: what would go there is refused at once";
     Gauge REDIS_IN_FLIGHT "rivulet_redis_in_flight_bytes" [] "Memory of appends that have not been answered yet";
