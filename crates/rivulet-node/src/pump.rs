@@ -9,6 +9,7 @@ use crate::{
     delivery::{Delivery, Input, Letter, Loss},
     feed::Weighed,
     node::NodeShared,
+    work_clock::nanos_since,
 };
 
 /// Events that are taken from the feed at once.
@@ -39,6 +40,7 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
                         %partition, position = %through,
                         "the feed may lack updates up to this position: who depends on them reads the log"
                     );
+                    node.lost.fetch_add(1, Relaxed);
                     node.registry.lose(partition, through);
                     let loss = Loss { partition, through, topics };
                     node.hand_to_all(|| Input::Lost(loss.clone())).await;
@@ -50,12 +52,13 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
 
 async fn route(node: &NodeShared, appended: &Appended) {
     node.received.fetch_add(1, Relaxed);
+    let taken = nanos_since(node.started);
     let (workers, patterns) = node.registry.route(appended);
     if workers == crate::registry::WorkerSet::EMPTY {
         return;
     }
     node.encoded.fetch_add(1, Relaxed);
-    let delivery = Delivery::new(node.partitions, appended, patterns);
+    let delivery = Delivery::taken(node.partitions, appended, patterns, taken);
     let letter = Letter::seal(delivery, &node.inboxes_budget).await;
     for worker in workers.iter() {
         node.hand_over(worker, Input::Deliver(letter.clone())).await;

@@ -45,7 +45,7 @@ impl Reservation {
         request: SubscribeRequest,
         holding: Option<Holding>,
     ) -> Result<Self, SubscribeError> {
-        let SubscribeRequest { matchers, grants, last_event_id, expires_at } = request;
+        let SubscribeRequest { matchers, grants, last_event_id, expires_at, dialect } = request;
         worker.node.check_room()?;
         if worker.is_closed() {
             return Err(SubscribeError::Closing);
@@ -81,6 +81,7 @@ impl Reservation {
                 since: now,
                 ends_at,
                 ends_as,
+                dialect,
                 pin: None,
                 holding: holding.map(Box::new),
                 _place: place,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use rivulet_core::{Cursor, Matcher};
+use rivulet_core::{Cursor, Dialect, Matcher};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
@@ -81,6 +81,7 @@ pub(crate) struct Seat {
     pub(crate) since: Tick,
     pub(crate) ends_at: Tick,
     pub(crate) ends_as: CloseReason,
+    pub(crate) dialect: Dialect,
     /// Of what frame `partial` is the rest, if it has been counted.
     pub(crate) pin: Option<PinKey>,
     /// Whose connection it is, and what it holds of the hub's limits.

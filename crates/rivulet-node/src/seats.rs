@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use crate::{
     CloseReason,
     batch::Reach,
+    census::{Census, StreamState},
     config::NodeConfig,
     delivery::Loss,
     dispatch::Passes,
@@ -24,6 +25,7 @@ use crate::{
     source::Source,
     stats::{WorkerStats, count},
     wheel::Wheel,
+    work_clock::WorkClock,
 };
 
 /// The seats and sources of one worker. Everything here belongs to one thread.
@@ -49,6 +51,8 @@ pub(crate) struct Seats {
     pub(crate) behind: usize,
     /// Seats whose socket has not come yet.
     pub(crate) reserved: usize,
+    pub(crate) census: Census,
+    pub(crate) clock: WorkClock,
     pub(crate) pins: Pins,
     /// The streams that end while the node drains.
     pub(crate) drain: Option<Drain>,
@@ -63,6 +67,7 @@ impl Seats {
         config: NodeConfig,
         registry: Arc<Registry>,
         stats: Arc<WorkerStats>,
+        clock: WorkClock,
     ) -> Self {
         let partitions = registry.partitions();
         Self {
@@ -83,6 +88,8 @@ impl Seats {
             ring_bytes: 0,
             behind: 0,
             reserved: 0,
+            census: Census::default(),
+            clock,
             pins: Pins::default(),
             drain: None,
             reads_wanted: Vec::new(),
@@ -110,6 +117,7 @@ impl Seats {
         seat.behind = true;
         self.behind += 1;
         self.reserved += 1;
+        self.census.enters(StreamState::of(&seat), seat.dialect);
         self.seats.insert(seat);
         key
     }
@@ -255,6 +263,7 @@ impl Seats {
         if let Some(pin) = seat.pin {
             self.pins.release(pin);
         }
+        self.census.leaves(StreamState::of(&seat), seat.dialect);
         let was_open = seat.socket.is_some();
         seat.close(reason);
         if was_open {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use rivulet_core::{Grants, LastEventId, Matcher};
+use rivulet_core::{Dialect, Grants, LastEventId, Matcher};
 
 use crate::TransportError;
 
@@ -18,6 +18,8 @@ pub struct SubscribeRequest {
     /// Until when the subscriber's token is valid. A moment, not what is left of it: until the stream opens, the subscriber
     /// may have to wait for much.
     pub expires_at: Option<SystemTime>,
+    /// Which dialect the subscriber speaks: for metrics.
+    pub dialect: Dialect,
 }
 
 /// What the answer says about the last id that a subscriber sent.

@@ -205,6 +205,12 @@ impl FeedWriter {
     /// Reads from the log what comes after the last event, up to its end. The channels are subscribed already, so what
     /// is appended meanwhile arrives there.
     async fn read_missed(&self, partition: Partition) -> Result<(), TransportError> {
+        let read = self.read_pages_missed(partition).await;
+        self.state(partition).stats.backfill_ended(&read);
+        read
+    }
+
+    async fn read_pages_missed(&self, partition: Partition) -> Result<(), TransportError> {
         let state = self.state(partition);
         let mut after = state.place.lock().last;
         let mut history = History::default();
@@ -259,6 +265,7 @@ impl FeedWriter {
             } else {
                 let Some(appended) = found.next() else { return Ok(()) };
                 self.send(appended).await?;
+                self.state(partition).stats.backfilled();
             }
         }
     }

@@ -15,13 +15,16 @@
 
 mod announcement;
 mod channels;
+mod clock_offset;
 mod cluster_view;
+mod command_stats;
 mod commands;
 mod config;
 mod connect_error;
 mod connector;
 mod deployment;
 mod entry;
+mod error_type;
 mod feed_writer;
 mod history;
 mod inbox;
@@ -36,6 +39,7 @@ mod loss;
 mod missed;
 mod opening;
 mod partition_state;
+mod partition_stats;
 mod permissions;
 mod primaries;
 mod pulse;
@@ -51,6 +55,7 @@ mod takeover;
 mod ticker;
 mod topology;
 mod transport;
+mod transport_stats;
 
 pub use config::{RedisConfig, TlsFiles, check_url};
 pub use connect_error::ConnectError;

@@ -21,9 +21,10 @@ mod counter;
 mod excess;
 mod lessee;
 mod publishing;
+mod told;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -31,7 +32,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rivulet_node::{
     AdmitError, FeedSender, Keeper, Limit, LocalLimits, Peers, Permit, Refused, Scope, Share, TransportError,
-    Wanted, WhenAway,
+    Verdict, Wanted, WhenAway,
 };
 use tokio::{
     runtime::Handle,
@@ -42,6 +43,7 @@ use tokio::{
 use self::{
     counter::{Admission, Counter},
     lessee::Lessee,
+    told::LimitStats,
 };
 pub(crate) use self::{
     counter::{REDIS_TIME, word},
@@ -71,6 +73,7 @@ pub(crate) struct Limits {
     work: Notify,
     admissions: Semaphore,
     waiting: Semaphore,
+    stats: LimitStats,
     runtime: Handle,
     started: Instant,
 }
@@ -166,6 +169,7 @@ impl Limits {
             work: Notify::new(),
             admissions: Semaphore::new(ADMISSIONS_MAX),
             waiting: Semaphore::new(ADMISSIONS_MAX + WAITING_MAX),
+            stats: LimitStats::default(),
             runtime: Handle::current(),
             started: Instant::now(),
         });
@@ -225,6 +229,7 @@ impl Limits {
                 Ok(ticket) => ticket,
                 Err(NoTicket::Busy) => {
                     let error = TransportError::new("too many admissions wait for Redis");
+                    self.stats.verdicts.note(limit, Verdict::Degraded);
                     return Err(AdmitError::Away { limit, error });
                 }
                 Err(NoTicket::Away(error)) => {
@@ -239,10 +244,10 @@ impl Limits {
                     return Ok(permit);
                 }
                 Ok(Admission::Full(which)) if which < wanted.quotas.len() => {
-                    return Err(Refused::full(&wanted.quotas[which]).into());
+                    return Err(self.refused(Refused::full(&wanted.quotas[which])));
                 }
                 Ok(Admission::Fast(which, wait)) if which < wanted.rates.len() => {
-                    return Err(Refused::too_fast(&wanted.rates[which], wait).into());
+                    return Err(self.refused(Refused::too_fast(&wanted.rates[which], wait)));
                 }
                 Ok(Admission::Lapsed) => self.doubt(&ticket.incarnation, "its lease has ended"),
                 Ok(Admission::Full(_) | Admission::Fast(..)) => {
@@ -256,7 +261,7 @@ impl Limits {
                 }
             }
         }
-        self.admit_alone(wanted, why)
+        self.decide_alone(wanted, why)
     }
 
     /// Leave to ask Redis, once it is certain what it knows of this node.
@@ -312,6 +317,7 @@ impl Limits {
 
     /// Writes into the ledger what Redis has counted already.
     fn hold(self: &Arc<Self>, wanted: Wanted) -> Permit {
+        self.stats.verdicts.note_all(&wanted, Verdict::Admitted);
         let _state = self.state.lock();
         self.ledger.hold(&wanted.quotas);
         self.permit(wanted)
@@ -342,6 +348,9 @@ impl Limits {
     }
 
     fn begin_to_doubt(&self, state: &mut State, reason: &str) {
+        if state.phase == Phase::Counted {
+            self.stats.lapses.fetch_add(1, Relaxed);
+        }
         tracing::info!(reason, "what Redis counts of this node is uncertain: it will be told anew");
         state.phase = Phase::Doubtful;
         state.untold = HashMap::new();

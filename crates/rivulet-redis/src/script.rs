@@ -4,6 +4,9 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
 
 /// A script with the digest by which Redis knows it once it has run.
 pub(crate) struct Script {
+    /// Its name in spans and metrics. The two of [`Script::append`] and [`Script::append_with_rates`] share one: who
+    /// looks at them asks how appends fare.
+    pub(crate) name: &'static str,
     code: &'static str,
     digest: String,
 }
@@ -23,97 +26,115 @@ pub(crate) enum Asking {
 
 impl Script {
     pub(crate) fn append() -> Self {
-        Self::new(include_str!("scripts/append.lua"))
+        Self::new("append", include_str!("scripts/append.lua"))
     }
 
     /// The same for updates that have rates. Those that have none are spared the twentieth that it costs to define them.
     pub(crate) fn append_with_rates() -> Self {
-        Self::new(concat!(include_str!("scripts/gcra.lua"), include_str!("scripts/append.lua")))
+        Self::new("append", concat!(include_str!("scripts/gcra.lua"), include_str!("scripts/append.lua")))
     }
 
     pub(crate) fn admit() -> Self {
-        Self::new(concat!(
-            include_str!("scripts/time.lua"),
-            include_str!("scripts/live.lua"),
-            include_str!("scripts/gcra.lua"),
-            include_str!("scripts/admit.lua")
-        ))
+        Self::new(
+            "admit",
+            concat!(
+                include_str!("scripts/time.lua"),
+                include_str!("scripts/live.lua"),
+                include_str!("scripts/gcra.lua"),
+                include_str!("scripts/admit.lua")
+            ),
+        )
     }
 
     pub(crate) fn settle() -> Self {
-        Self::new(concat!(include_str!("scripts/time.lua"), include_str!("scripts/settle.lua")))
+        Self::new("settle", concat!(include_str!("scripts/time.lua"), include_str!("scripts/settle.lua")))
     }
 
     pub(crate) fn stage() -> Self {
-        Self::new(concat!(include_str!("scripts/time.lua"), include_str!("scripts/stage.lua")))
+        Self::new("stage", concat!(include_str!("scripts/time.lua"), include_str!("scripts/stage.lua")))
     }
 
     pub(crate) fn switch() -> Self {
-        Self::new(concat!(
-            include_str!("scripts/time.lua"),
-            include_str!("scripts/live.lua"),
-            include_str!("scripts/switch.lua")
-        ))
+        Self::new(
+            "switch",
+            concat!(
+                include_str!("scripts/time.lua"),
+                include_str!("scripts/live.lua"),
+                include_str!("scripts/switch.lua")
+            ),
+        )
     }
 
     pub(crate) fn renew() -> Self {
-        Self::new(concat!(
-            include_str!("scripts/time.lua"),
-            include_str!("scripts/live.lua"),
-            include_str!("scripts/renew.lua")
-        ))
+        Self::new(
+            "renew",
+            concat!(
+                include_str!("scripts/time.lua"),
+                include_str!("scripts/live.lua"),
+                include_str!("scripts/renew.lua")
+            ),
+        )
     }
 
     pub(crate) fn before() -> Self {
-        Self::new(concat!(
-            include_str!("scripts/time.lua"),
-            include_str!("scripts/live.lua"),
-            include_str!("scripts/before.lua")
-        ))
+        Self::new(
+            "before",
+            concat!(
+                include_str!("scripts/time.lua"),
+                include_str!("scripts/live.lua"),
+                include_str!("scripts/before.lua")
+            ),
+        )
     }
 
     pub(crate) fn rate() -> Self {
-        Self::new(concat!(
-            include_str!("scripts/time.lua"),
-            include_str!("scripts/gcra.lua"),
-            include_str!("scripts/rate.lua")
-        ))
+        Self::new(
+            "rate",
+            concat!(
+                include_str!("scripts/time.lua"),
+                include_str!("scripts/gcra.lua"),
+                include_str!("scripts/rate.lua")
+            ),
+        )
     }
 
     pub(crate) fn kick() -> Self {
-        Self::new(concat!(
-            include_str!("scripts/time.lua"),
-            include_str!("scripts/live.lua"),
-            include_str!("scripts/kick.lua")
-        ))
+        Self::new(
+            "kick",
+            concat!(
+                include_str!("scripts/time.lua"),
+                include_str!("scripts/live.lua"),
+                include_str!("scripts/kick.lua")
+            ),
+        )
     }
 
     pub(crate) fn kicked() -> Self {
-        Self::new(include_str!("scripts/kicked.lua"))
+        Self::new("kicked", include_str!("scripts/kicked.lua"))
     }
 
     pub(crate) fn tick() -> Self {
-        Self::new(include_str!("scripts/tick.lua"))
+        Self::new("tick", include_str!("scripts/tick.lua"))
     }
 
     pub(crate) fn open() -> Self {
-        Self::new(include_str!("scripts/open.lua"))
+        Self::new("open", include_str!("scripts/open.lua"))
     }
 
     pub(crate) fn takeover() -> Self {
-        Self::new(include_str!("scripts/takeover.lua"))
+        Self::new("takeover", include_str!("scripts/takeover.lua"))
     }
 
     pub(crate) fn read() -> Self {
-        Self::new(concat!(include_str!("scripts/clock.lua"), include_str!("scripts/read.lua")))
+        Self::new("read", concat!(include_str!("scripts/clock.lua"), include_str!("scripts/read.lua")))
     }
 
     pub(crate) fn index() -> Self {
-        Self::new(concat!(include_str!("scripts/clock.lua"), include_str!("scripts/index.lua")))
+        Self::new("index", concat!(include_str!("scripts/clock.lua"), include_str!("scripts/index.lua")))
     }
 
-    fn new(code: &'static str) -> Self {
-        Self { code, digest: redis::Script::new(code).get_hash().to_owned() }
+    fn new(name: &'static str, code: &'static str) -> Self {
+        Self { name, code, digest: redis::Script::new(code).get_hash().to_owned() }
     }
 
     /// Runs the script. Redis forgets scripts when it restarts: then it is sent in full, once. Nothing ran in that

@@ -25,6 +25,7 @@ mod serve;
 mod settings;
 mod signals;
 mod subscribe;
+mod telemetry;
 mod token;
 
 use std::{io::Write as _, process::ExitCode};

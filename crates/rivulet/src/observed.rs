@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rivulet_http::{HttpStats, ListenerStats};
+use rivulet_http::{HttpStats, ListenerStats, auth::Authorizer};
 use rivulet_node::Node;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
-use crate::memory::MemoryState;
+use crate::{memory::MemoryState, telemetry::SpanStats};
 
 /// The parts that count.
 #[derive(Clone)]
@@ -15,4 +15,8 @@ pub(crate) struct Observed {
     pub(crate) memory: watch::Receiver<MemoryState>,
     pub(crate) http: Arc<HttpStats>,
     pub(crate) listener: Arc<ListenerStats>,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) spans: Arc<SpanStats>,
+    /// Where everything runs that is no worker.
+    pub(crate) runtime: Handle,
 }

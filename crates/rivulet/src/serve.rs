@@ -95,6 +95,9 @@ async fn serve(config: &Config) -> Result<ExitCode, Failure> {
         memory: memory.state(),
         http: stats,
         listener: Arc::clone(http.listener_stats()),
+        authorizer: Arc::clone(&config.authorizer),
+        spans: Arc::default(),
+        runtime: tokio::runtime::Handle::current(),
     };
     let admin = admin::serve(observed, admin_listener, config.admin_tls.clone())
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;

@@ -1,6 +1,7 @@
 //! What the admin listener answers, over real sockets.
 
 use reqwest::{Method, Response};
+use rivulet_http::auth::{AuthConfig, Authorizer};
 use rivulet_node::{MemoryTransport, NodeConfig, Retention};
 use serde_json::Value;
 
@@ -25,6 +26,9 @@ impl Listener {
             memory: memory.state(),
             http: Arc::default(),
             listener: Arc::default(),
+            authorizer: Arc::new(Authorizer::new(AuthConfig::default()).unwrap()),
+            spans: Arc::default(),
+            runtime: tokio::runtime::Handle::current(),
         };
         let admin = serve(observed, listener, None).unwrap();
         Self { node, admin, client: reqwest::Client::new(), _memory: memory }
