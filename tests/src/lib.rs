@@ -17,6 +17,7 @@ pub mod page;
 pub mod port;
 pub mod process;
 pub mod program;
+pub mod prometheus;
 pub mod redis;
 pub mod redis_cluster;
 pub mod refusal;

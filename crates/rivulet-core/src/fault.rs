@@ -1,4 +1,4 @@
-//! Deliberate defects, by which the cluster checker of the tests is checked. Nothing of them is in a normal build: only
+//! Deliberate defects, by which the cluster checker and the alerts are checked. Nothing of them is in a normal build: only
 //! the feature `faults` compiles them in, and then the variable `RIVULET_FAULT` chooses one.
 
 /// A defect.
@@ -10,6 +10,8 @@ pub enum Fault {
     SkipBackfill,
     /// A replay that goes live skips the position that follows.
     SeamOffByOne,
+    /// The memory of a seat is kept when its stream ends. Its place is given back, so that nothing but memory shows it.
+    ForgetSeat,
 }
 
 /// Whether the process has this defect.
@@ -20,6 +22,7 @@ pub fn is(fault: Fault) -> bool {
         Ok("drop-announcement") => Some(Fault::DropAnnouncement),
         Ok("skip-backfill") => Some(Fault::SkipBackfill),
         Ok("seam-off-by-one") => Some(Fault::SeamOffByOne),
+        Ok("forget-seat") => Some(Fault::ForgetSeat),
         _ => None,
     });
     *chosen == Some(fault)

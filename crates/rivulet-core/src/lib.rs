@@ -4,6 +4,7 @@
 //! no serialization framework; every value that a client may send has one `parse` here, and nothing unparsed passes it.
 
 pub mod cursor;
+mod dialect;
 pub mod envelope;
 pub mod fault;
 pub mod frame;
@@ -25,6 +26,7 @@ pub mod url_pattern;
 mod url_pattern_brackets;
 
 pub use cursor::{Cursor, LastEventId};
+pub use dialect::Dialect;
 pub use frame::Frame;
 pub use grants::Grants;
 pub use idempotency_key::{IdempotencyKey, IdempotencyKeyError};

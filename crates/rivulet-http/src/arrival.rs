@@ -151,8 +151,12 @@ impl Arrivals {
         if matches!(tcp.peek(&mut [0]).await, Ok(0) | Err(_)) {
             return Err(Lost::Quietly);
         }
+        let begun = Instant::now();
         match self.handshakes.run(TlsSocket::accept(tls, tcp)).await {
-            Ok(Ok(socket)) => Ok(socket),
+            Ok(Ok(socket)) => {
+                self.stats.handshake.observe(begun.elapsed());
+                Ok(socket)
+            }
             Ok(Err(error)) => Err(Lost::Handshake(error)),
             Err(CrowdedOut) => Err(Lost::CrowdedOut),
         }

@@ -9,7 +9,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use rivulet_node::{AppendError, trace};
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Instant};
 
 use crate::{
     access::Access,
@@ -107,6 +107,7 @@ async fn publish_lines(hub: &Hub, body: &[u8], access: &Access) -> Vec<u8> {
     let mut answers = Vec::new();
     let mut broken: Option<Problem> = None;
     for line in lines(body) {
+        let begun = Instant::now();
         let published = match &broken {
             Some(problem) => Err(problem.clone()),
             None => match update_of(line, hub, access) {
@@ -125,6 +126,7 @@ async fn publish_lines(hub: &Hub, body: &[u8], access: &Access) -> Vec<u8> {
                 Err(problem) => Err(problem),
             },
         };
+        hub.config.stats.count_publish(begun.elapsed(), published.as_ref().err());
         let answer = match &published {
             Ok(id) => Answer::Id(id),
             Err(problem) => {

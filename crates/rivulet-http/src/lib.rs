@@ -57,4 +57,4 @@ pub use cors::{CorsPolicy, CorsPolicyError};
 pub use listener_stats::ListenerStats;
 pub use proxy_header::ProxyProtocol;
 pub use server::{HttpServerHandle, serve};
-pub use stats::{HttpSnapshot, HttpStats};
+pub use stats::{HttpSnapshot, HttpStats, PublishOutcome};

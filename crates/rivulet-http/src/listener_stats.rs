@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use rivulet_node::{Histogram, histogram::CALL_BOUNDS};
+
 /// Since the server started, over all its workers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ListenerStats {
     /// Connections accepted, whatever became of them.
     pub accepted: AtomicU64,
@@ -17,10 +19,28 @@ pub struct ListenerStats {
     pub handshakes_crowded_out: AtomicU64,
     /// TLS handshakes that failed: no common version or cipher, garbage, the client hung up or does not trust us.
     pub handshakes_failed: AtomicU64,
+    /// How long TLS handshakes took that were done, from the first byte on.
+    pub handshake: Histogram,
     /// Connections of trusted proxies that did not begin with a valid PROXY header, or not in time.
     pub proxy_headers_refused: AtomicU64,
     /// Connections of peers that are no trusted proxies where only those may connect.
     pub proxies_untrusted: AtomicU64,
+}
+
+impl Default for ListenerStats {
+    fn default() -> Self {
+        Self {
+            accepted: AtomicU64::default(),
+            open: AtomicU64::default(),
+            refused_busy: AtomicU64::default(),
+            handshakes_timed_out: AtomicU64::default(),
+            handshakes_crowded_out: AtomicU64::default(),
+            handshakes_failed: AtomicU64::default(),
+            handshake: Histogram::new(CALL_BOUNDS),
+            proxy_headers_refused: AtomicU64::default(),
+            proxies_untrusted: AtomicU64::default(),
+        }
+    }
 }
 
 /// One more.

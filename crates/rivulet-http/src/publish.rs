@@ -1,6 +1,6 @@
 //! `POST`: publishing one update, which may be repeated safely with a key, or a batch of them.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 
@@ -72,7 +72,21 @@ async fn one(
 ) -> Result<HttpResponse, Problem> {
     let key = idempotency_key(request)?.map(|key| key.of(&access.verified.publisher()));
     let bounds = (hub.config.body_len_max, &access.client.subject);
-    let Body { bytes, memory } = body::read(&hub, request, payload, bounds).await?;
+    let body = body::read(&hub, request, payload, bounds).await?;
+    let (begun, stats) = (Instant::now(), Arc::clone(&hub.config.stats));
+    let published = append(hub, body, key, access).await;
+    stats.count_publish(begun.elapsed(), published.as_ref().err());
+    let id = published?;
+    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(id))
+}
+
+/// Appends the update that a body holds; answers its id.
+async fn append(
+    hub: web::Data<Hub>,
+    Body { bytes, memory }: Body,
+    key: Option<IdempotencyKey>,
+    access: &Access,
+) -> Result<String, Problem> {
     let form = Form::parse(&bytes)?;
     let update = Fields::of_form(&form).into_update(&hub, access)?;
     drop((bytes, form));
@@ -88,8 +102,7 @@ async fn one(
         let detail = "the publication was interrupted; the update may be published";
         Problem::new(ProblemKind::NodeClosing, detail).retry_after(retry::elsewhere())
     })?;
-    let id = published?;
-    Ok(HttpResponse::Ok().insert_header((header::CONTENT_TYPE, "text/plain; charset=utf-8")).body(id))
+    Ok(published?)
 }
 
 /// What an update has to pass.

@@ -1,6 +1,9 @@
 //! `GET`, `HEAD` and `QUERY`: opening a stream.
 
-use std::{convert::Infallible, time::SystemTime};
+use std::{
+    convert::Infallible,
+    time::{Instant, SystemTime},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -28,6 +31,8 @@ use crate::{
 
 /// What a subscriber asks for, read and authorized.
 struct Asked {
+    /// When its request had come.
+    begun: Instant,
     dialect: Dialect,
     /// The last id as it was sent.
     last_event_id: Option<String>,
@@ -73,6 +78,7 @@ async fn take(
 
 /// Reads and authorizes what the subscriber asks for.
 async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<Asked, Problem> {
+    let begun = Instant::now();
     let mut form = Form::parse(request.query_string().as_bytes())?;
     // A QUERY speaks 1.0, so its token can be looked at before the body: strangers must not make the hub gather what
     // they send.
@@ -91,8 +97,9 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
         None => authorized(hub, request, &form, wish.dialect).await?,
     };
     let (matchers, last_event_id) = (wish.matchers(hub)?, wish.resume_after(hub.node.partitions()));
-    let request = SubscribeRequest { matchers, grants, last_event_id, expires_at };
-    Ok(Asked { dialect: wish.dialect, last_event_id: wish.last_event_id, request, client, overrides })
+    let dialect = wish.dialect;
+    let request = SubscribeRequest { matchers, grants, last_event_id, expires_at, dialect };
+    Ok(Asked { begun, dialect, last_event_id: wish.last_event_id, request, client, overrides })
 }
 
 async fn authorized(
@@ -156,7 +163,7 @@ async fn unite(
 
 /// Takes what the subscriber needs of the hub's limits, then a seat, and writes the headers that go with it.
 async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Reservation, Headers), Problem> {
-    let Asked { dialect, last_event_id, request: wanted, client, overrides } = asked;
+    let Asked { dialect, last_event_id, request: wanted, client, overrides, .. } = asked;
     let needed = || hub.node.limits().to_subscribe(&client, &overrides, &wanted.matchers);
     let admitted = hub.node.admit(needed()).await;
     let permit = admitted.map_err(|error| limit_problem::not_admitted(error, needed))?;
@@ -178,11 +185,13 @@ async fn open(hub: &Hub, request: &HttpRequest, asked: Asked, span: &Span) -> Re
         let detail = "read the answers to the requests before this one on its connection first";
         return Err(Problem::new(ProblemKind::ConnectionBusy, detail));
     }
+    let (begun, dialect) = (asked.begun, asked.dialect);
     let (reservation, headers) = reserve(hub, request, asked).await?;
     let head = head::stream_head(request.version(), &headers);
     if let Some(socket) = taker.take() {
         request_span::begins_stream(span);
         reservation.open(socket, head);
+        hub.config.stats.count_subscribe(dialect, begun.elapsed());
     }
     std::future::pending().await
 }

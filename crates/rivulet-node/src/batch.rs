@@ -64,6 +64,11 @@ impl<'a> Batch<'a> {
         self.reach.advance(&mut self.through, partition, position);
     }
 
+    /// What it holds.
+    pub(crate) fn deliveries(&self) -> &[&'a Delivery] {
+        &self.frames
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.frames.len() >= WRITE_FRAMES_MAX || self.bytes >= WRITE_BYTES_MAX
     }

@@ -36,6 +36,10 @@ pub(crate) struct Delivery {
     pub(crate) partition: Partition,
     pub(crate) topics: SmallVec<[Topic; 1]>,
     pub(crate) private: bool,
+    /// When it was taken from the feed, in nanoseconds since the node started; 0 if it comes from the log.
+    pub(crate) taken: u64,
+    /// Of a sampled trace that it belongs to.
+    pub(crate) trace_id: Option<[u8; 16]>,
     /// The patterns on this node that select the update.
     pub(crate) patterns: SmallVec<[PatternId; 2]>,
     /// The partition of each topic, if they are not all the same: then each of these partitions has a copy.
@@ -48,11 +52,24 @@ impl Delivery {
         appended: &Appended,
         patterns: SmallVec<[PatternId; 2]>,
     ) -> Arc<Self> {
+        Self::taken(encoding, appended, patterns, 0)
+    }
+
+    /// One that was taken from the feed, so many nanoseconds after the node started.
+    pub(crate) fn taken(
+        encoding: Encoding,
+        appended: &Appended,
+        patterns: SmallVec<[PatternId; 2]>,
+        taken: u64,
+    ) -> Arc<Self> {
         let topics = appended.update.topics.clone();
+        let trace = appended.update.trace.as_ref().filter(|trace| trace.is_sampled());
         Arc::new(Self {
             frame: encoding.encode(appended),
             partition: appended.partition,
             private: appended.update.private,
+            taken,
+            trace_id: trace.map(|trace| trace.trace_id()),
             patterns,
             spans: spans(encoding.partitions, &topics),
             topics,

@@ -16,7 +16,7 @@
 use std::{collections::VecDeque, num::NonZero, sync::Arc};
 
 use rivulet_core::{
-    Partitions,
+    Partitions, Position,
     fault::{self, Fault},
 };
 use slab::Slab;
@@ -24,6 +24,7 @@ use slab::Slab;
 use crate::{
     CloseReason,
     batch::Batch,
+    census::{Census, StreamState},
     config::{RINGS_BYTES_MAX, SLICE_LEN, WRITES_IN_A_ROW_MAX},
     delivery::Delivery,
     gather::gather,
@@ -33,6 +34,7 @@ use crate::{
     seats::{Behind, Seats, narrow},
     source::Source,
     stats::{WorkerStats, count},
+    timing::note_ages,
     wheel::Tick,
 };
 
@@ -50,7 +52,10 @@ pub(crate) struct Passes {
 struct Desk<'a> {
     stats: &'a WorkerStats,
     pins: &'a mut Pins,
+    census: &'a mut Census,
     now: Tick,
+    /// The log's time for what has just come through the feed; what is read from the log has an age that says nothing.
+    live_at: Option<Position>,
 }
 
 /// What is to be done with a seat after one write.
@@ -89,6 +94,7 @@ impl Seats {
             return;
         }
         self.ring_bytes = self.ring_bytes + source.ring.bytes() - bytes_before;
+        source.round.add(delivery);
         self.start_round(key, delivery.frame.bytes.len());
     }
 
@@ -128,6 +134,7 @@ impl Seats {
     /// Serves some subscribers. Answers whether there are more to serve.
     pub(crate) fn slice(&mut self) -> bool {
         let mut budget = SLICE_LEN;
+        self.clock.look();
         while budget > 0 {
             let Some(&key) = self.passes.dirty.front() else { return false };
             while budget > 0 {
@@ -136,6 +143,7 @@ impl Seats {
                 };
                 budget -= 1;
                 if !self.seats[member].behind {
+                    self.clock.serves();
                     self.serve(member);
                 }
             }
@@ -164,6 +172,7 @@ impl Seats {
     }
 
     fn end_pass(&mut self, key: u32) {
+        self.end_timing(key);
         let source = &mut self.sources[key as usize];
         source.queued = false;
         source.end_round();
@@ -198,9 +207,9 @@ impl Seats {
     }
 
     fn write_some(&mut self, key: usize) -> Next {
-        let Self { seats, sources, stats, wheel, partitions, verified_base, pins, .. } = self;
+        let Self { seats, sources, stats, wheel, partitions, verified_base, pins, census, clock, .. } = self;
         let seat = &mut seats[key];
-        let mut desk = Desk { stats, pins, now: wheel.now() };
+        let mut desk = Desk { stats, pins, census, now: wheel.now(), live_at: None };
         match std::mem::replace(&mut seat.phase, Phase::Live) {
             Phase::Reserved => {
                 seat.phase = Phase::Reserved;
@@ -226,8 +235,10 @@ impl Seats {
                         trace.falls_behind();
                     }
                     count(&stats.replays, 1);
+                    desk.census.moves(seat.dialect, StreamState::Live, StreamState::Replaying);
                     return Next::Again;
                 };
+                desk.live_at = Some(clock.log_now());
                 let full = batch.is_full();
                 match write(seat, &batch, &mut desk) {
                     Wrote::All if full => Next::Again,
@@ -292,6 +303,7 @@ fn write_replay(
             if let Some(trace) = &mut seat.trace {
                 trace.goes_live();
             }
+            desk.census.moves(seat.dialect, StreamState::Replaying, StreamState::Live);
             return Next::Again;
         }
     };
@@ -309,6 +321,9 @@ fn write(seat: &mut Seat, batch: &Batch<'_>, desk: &mut Desk<'_>) -> Wrote {
         count(&desk.stats.deliveries, written.deliveries);
         if let Some(trace) = &mut seat.trace {
             trace.wrote(written.deliveries, written.bytes);
+        }
+        if let Some(log_now) = desk.live_at {
+            note_ages(desk.stats, batch, written.deliveries, log_now);
         }
     }
     if !seat.partial.is_empty() || seat.pin.is_some() {
@@ -335,6 +350,9 @@ impl Seats {
         self.stats.ring_bytes.store(self.ring_bytes, Relaxed);
         self.stats.pinned_bytes.store(self.pins.bytes(), Relaxed);
         self.stats.reserved.store(self.reserved, Relaxed);
+        for (shown, counts) in self.stats.streams.iter().zip(self.census.counts()) {
+            shown.iter().zip(counts).for_each(|(shown, count)| shown.store(*count, Relaxed));
+        }
         debug_assert!(narrow(self.seats.len()) < u32::MAX);
     }
 }

@@ -13,6 +13,7 @@ use rand::seq::SliceRandom;
 
 use crate::{
     CloseReason, Node, NodePhase,
+    census::StreamState,
     config::{DRAIN_GRACE, PARTING_WAIT, RETRY_MS},
     delivery::Input,
     message_span::number,
@@ -88,6 +89,7 @@ impl Seats {
     /// Lets a stream go: tells it when to come back, and ends it as soon as it has taken what it was given.
     pub(crate) fn part(&mut self, (key, serial): Entry, now: Tick) {
         let Some(seat) = self.get(key, serial) else { return };
+        let (before, dialect) = (StreamState::of(seat), seat.dialect);
         seat.phase = Phase::Parting;
         // Behind the rest of a frame whose writing has begun, never within it.
         seat.put_first(Bytes::from(format!("retry: {}\n\n", rand::random_range(RETRY_MS))));
@@ -95,7 +97,8 @@ impl Seats {
         if parted < seat.ends_at {
             (seat.ends_at, seat.ends_as) = (parted, CloseReason::Drained);
         }
-        let ends_at = seat.ends_at;
+        let (ends_at, after) = (seat.ends_at, StreamState::of(seat));
+        self.census.moves(dialect, before, after);
         self.serve(key);
         if self.get(key, serial).is_some() {
             // It stands in the wheel a second time, and when the hand comes by here, it ends.

@@ -202,7 +202,7 @@ impl Seats {
 
 #[cfg(test)]
 mod tests {
-    use rivulet_core::{Grants, Matcher};
+    use rivulet_core::{Dialect, Grants, Matcher};
     use tokio::task::LocalSet;
 
     use super::*;
@@ -210,8 +210,13 @@ mod tests {
 
     async fn seated(worker: &Worker) -> Reservation {
         let matchers = vec![Matcher::exact("a").unwrap()];
-        let request =
-            SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_at: None };
+        let request = SubscribeRequest {
+            matchers,
+            grants: Grants::default(),
+            last_event_id: None,
+            expires_at: None,
+            dialect: Dialect::V1,
+        };
         worker.reserve(request, None).await.unwrap()
     }
 

@@ -14,6 +14,7 @@
 //! It does not know HTTP or Redis.
 
 mod batch;
+mod census;
 mod config;
 pub mod contract;
 mod delivery;
@@ -24,6 +25,7 @@ mod feed;
 mod followed;
 mod gap;
 mod gather;
+pub mod histogram;
 pub mod inspect;
 mod kick;
 mod kicker;
@@ -54,20 +56,25 @@ mod source;
 mod stats;
 mod subscribe;
 mod timers;
+mod timing;
 pub mod trace;
 pub mod transport;
+mod transport_stats;
 mod wheel;
+mod work_clock;
 mod worker;
 mod workers;
 
+pub use census::{StreamCounts, StreamState};
 pub use config::{NodeConfig, TraceUpdates, WORKERS_MAX};
 pub use ending::CloseReason;
 pub use feed::{FEED_BYTES_MAX, FEED_LEN_MAX, Feed, FeedSender, feed};
+pub use histogram::{Exemplar, Histogram, HistogramSnapshot};
 pub use kick::{Kick, KickReport, KickTarget, Peers};
 pub use limits::{
     AdmitError, Client, Held, Holding, Keeper, Limit, LimitsConfig, LocalLimits, Overrides, PACE_COUNT_MAX,
-    PACE_PERIOD_MAX, PACE_PERIOD_MIN, Pace, PaceError, Permit, Quota, Rate, Refused, Scope, Share, Wanted,
-    WhenAway,
+    PACE_PERIOD_MAX, PACE_PERIOD_MIN, Pace, PaceError, Permit, Quota, Rate, Refused, Scope, Share, Verdict,
+    VerdictCounts, Verdicts, Wanted, WhenAway,
 };
 pub use memory::{MemoryTransport, Retention};
 pub use node::Node;
@@ -75,10 +82,11 @@ pub use node_phase::NodePhase;
 pub use readiness::Unready;
 pub use reservation::Reservation;
 pub use socket::{Socket, Unsent};
-pub use stats::NodeSnapshot;
+pub use stats::{NodeSnapshot, WorkerSnapshot};
 pub use subscribe::{Refusal, Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
     AppendError, Appended, FeedEvent, FeedStatus, Gap, Interest, Page, PageLimits, Selection, StalePartition,
     Transport, TransportError,
 };
+pub use transport_stats::{CommandSnapshot, TransportStats};
 pub use worker::Worker;

@@ -7,6 +7,7 @@ mod config;
 mod local;
 mod pace;
 mod permit;
+mod verdicts;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -18,6 +19,7 @@ pub use self::{
     local::{Held, LocalLimits, Share},
     pace::{PACE_COUNT_MAX, PACE_PERIOD_MAX, PACE_PERIOD_MIN, PaceError},
     permit::{Holding, Keeper, Permit},
+    verdicts::{Verdict, VerdictCounts, Verdicts},
 };
 use crate::{TransportError, trace::Span};
 

@@ -7,7 +7,10 @@ mod missing;
 mod retention;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,7 +28,7 @@ use self::{keys::UsedKeys, log::Log};
 use crate::{
     AdmitError, AppendError, Appended, Feed, FeedEvent, FeedSender, FeedStatus, Interest, Kick, KickReport,
     KickTarget, LocalLimits, Page, PageLimits, Peers, Permit, Rate, Selection, Share, Transport,
-    TransportError, Wanted, feed,
+    TransportError, TransportStats, Verdict, Verdicts, Wanted, feed,
 };
 
 /// How often the clock moves without appends, and quiet topics are looked at. It bounds how stale an idle cursor gets.
@@ -48,6 +51,9 @@ struct Shared {
     broke: Notify,
     feed: FeedSender,
     limits: Arc<LocalLimits>,
+    verdicts: Verdicts,
+    backfills: AtomicU64,
+    backfilled: AtomicU64,
     started: Instant,
 }
 
@@ -86,6 +92,9 @@ impl MemoryTransport {
             broke,
             feed: sender,
             limits: Arc::default(),
+            verdicts: Verdicts::default(),
+            backfills: AtomicU64::default(),
+            backfilled: AtomicU64::default(),
             started: Instant::now(),
         });
         let tasks =
@@ -154,9 +163,11 @@ impl Shared {
         }
         if page.entries.is_empty() && !page.more {
             part.break_after = None;
+            self.backfills.fetch_add(1, Relaxed);
             return None;
         }
         part.break_after = Some(page.through);
+        self.backfilled.fetch_add(page.entries.len() as u64, Relaxed);
         Some(page.entries.into_iter().map(FeedEvent::Update).collect())
     }
 
@@ -200,7 +211,11 @@ impl Transport for MemoryTransport {
         {
             return Ok(position);
         }
-        shared.limits.pass(rates, Share::WHOLE, shared.micros())?;
+        if let Err(refused) = shared.limits.pass(rates, Share::WHOLE, shared.micros()) {
+            shared.verdicts.note(refused.limit, Verdict::Refused);
+            return Err(refused.into());
+        }
+        shared.verdicts.note_rates(rates, Verdict::Admitted);
         let canonical = shared.partitions.of(update.canonical_topic());
         let mut others: Vec<Partition> =
             update.topics.iter().map(|topic| shared.partitions.of(topic)).collect();
@@ -223,8 +238,12 @@ impl Transport for MemoryTransport {
     }
 
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
-        let limits = &self.shared.limits;
-        limits.admit(&wanted, Share::WHOLE, self.shared.micros())?;
+        let (limits, verdicts) = (&self.shared.limits, &self.shared.verdicts);
+        if let Err(refused) = limits.admit(&wanted, Share::WHOLE, self.shared.micros()) {
+            verdicts.note(refused.limit, Verdict::Refused);
+            return Err(refused.into());
+        }
+        verdicts.note_all(&wanted, Verdict::Admitted);
         Ok(LocalLimits::permit(limits.clone(), wanted))
     }
 
@@ -297,6 +316,16 @@ impl Transport for MemoryTransport {
 
     fn feed_status(&self) -> FeedStatus {
         FeedStatus::Live
+    }
+
+    fn stats(&self) -> TransportStats {
+        let mut stats = TransportStats {
+            backfills_done: self.shared.backfills.load(Relaxed),
+            backfilled_updates: self.shared.backfilled.load(Relaxed),
+            ..TransportStats::default()
+        };
+        self.shared.verdicts.add_to(&mut stats.verdicts);
+        stats
     }
 
     fn name(&self) -> &'static str {

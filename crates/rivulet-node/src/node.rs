@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use opentelemetry::{context::FutureExt as _, trace::SpanKind};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodePhase, NodeSnapshot,
-    Peers, Permit, Rate, Refusal, Transport, TransportError, Wanted,
+    Peers, Permit, Rate, Refusal, Transport, TransportError, TransportStats, Wanted,
     config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
     delivery::{Encoding, Input},
     kicker,
@@ -35,6 +35,7 @@ use crate::{
     seats::Seats,
     shed,
     trace::Span,
+    work_clock::WorkClock,
     worker::Worker,
     workers::Workers,
 };
@@ -74,6 +75,10 @@ pub(crate) struct NodeShared {
     published: AtomicU64,
     pub(crate) received: AtomicU64,
     pub(crate) encoded: AtomicU64,
+    /// How often the feed has said that it lacks something.
+    pub(crate) lost: AtomicU64,
+    /// Where times within the node count from.
+    pub(crate) started: Instant,
 }
 
 impl Node {
@@ -99,6 +104,8 @@ impl Node {
             published: AtomicU64::new(0),
             received: AtomicU64::new(0),
             encoded: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            started: Instant::now(),
             runtime,
             transport,
             config,
@@ -200,7 +207,9 @@ impl Node {
     /// If the node has [`crate::WORKERS_MAX`] workers already.
     pub fn enter(&self) -> Worker {
         let (number, inbox, stats) = self.shared.workers.join();
-        let seats = Seats::new(number, self.shared.config.clone(), self.shared.registry.clone(), stats);
+        let clock = WorkClock::new(self.shared.started);
+        let (config, registry) = (self.shared.config.clone(), self.shared.registry.clone());
+        let seats = Seats::new(number, config, registry, stats, clock);
         Worker::start(self.shared.clone(), seats, inbox)
     }
 
@@ -239,6 +248,7 @@ impl Node {
             published: self.shared.published.load(Relaxed),
             received: self.shared.received.load(Relaxed),
             encoded: self.shared.encoded.load(Relaxed),
+            lost: self.shared.lost.load(Relaxed),
             replaying: self.shared.replays.taken(),
             refused: self.shared.refused(),
             draining: !self.is_open(),
@@ -246,6 +256,11 @@ impl Node {
         };
         self.shared.workers.add_to(&mut snapshot);
         snapshot
+    }
+
+    /// What the transport has counted.
+    pub fn transport_stats(&self) -> TransportStats {
+        self.shared.transport.stats()
     }
 
     /// `node.id` in logs: drawn at start.

@@ -13,6 +13,7 @@ use crate::{
     feed::Weighed,
     message_span::MessageTrace,
     node::NodeShared,
+    work_clock::nanos_since,
 };
 
 /// Events that are taken from the feed at once.
@@ -43,6 +44,7 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
                         %partition, position = %through,
                         "the feed may lack updates up to this position: who depends on them reads the log"
                     );
+                    node.lost.fetch_add(1, Relaxed);
                     node.registry.lose(partition, through);
                     let loss = Loss { partition, through, topics };
                     node.hand_to_all(|| Input::Lost(loss.clone())).await;
@@ -54,13 +56,14 @@ pub(crate) async fn run(node: Arc<NodeShared>, mut feed: Feed, kicks: mpsc::Send
 
 async fn route(node: &NodeShared, appended: &Appended, received: Option<Instant>) {
     node.received.fetch_add(1, Relaxed);
+    let taken = nanos_since(node.started);
     let (workers, patterns) = node.registry.route(appended);
     if workers == crate::registry::WorkerSet::EMPTY {
         return;
     }
     node.encoded.fetch_add(1, Relaxed);
     let trace = MessageTrace::begin(node, appended, workers.iter().count(), received);
-    let delivery = Delivery::new(node.encoding(), appended, patterns);
+    let delivery = Delivery::taken(node.encoding(), appended, patterns, taken);
     let letter = Letter::seal(delivery, trace, &node.inboxes_budget).await;
     for worker in workers.iter() {
         node.hand_over(worker, Input::Deliver(letter.clone())).await;

@@ -47,7 +47,7 @@ impl Reservation {
         holding: Option<Holding>,
         trace: Option<Box<SeatTrace>>,
     ) -> Result<Self, SubscribeError> {
-        let SubscribeRequest { matchers, grants, last_event_id, expires_at } = request;
+        let SubscribeRequest { matchers, grants, last_event_id, expires_at, dialect } = request;
         worker.node.check_room()?;
         if worker.is_closed() {
             return Err(SubscribeError::Closing);
@@ -83,6 +83,7 @@ impl Reservation {
                 since: now,
                 ends_at,
                 ends_as,
+                dialect,
                 pin: None,
                 holding: holding.map(Box::new),
                 trace,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use rivulet_core::{Cursor, Matcher};
+use rivulet_core::{Cursor, Dialect, Matcher};
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use uuid::Uuid;
@@ -82,6 +82,7 @@ pub(crate) struct Seat {
     pub(crate) since: Tick,
     pub(crate) ends_at: Tick,
     pub(crate) ends_as: CloseReason,
+    pub(crate) dialect: Dialect,
     /// Of what frame `partial` is the rest, if it has been counted.
     pub(crate) pin: Option<PinKey>,
     /// Whose connection it is, and what it holds of the hub's limits.
@@ -246,6 +247,14 @@ impl Seat {
         }
         self.waker.wake_by_ref();
         false
+    }
+
+    /// The defect [`Fault::ForgetSeat`](rivulet_core::fault::Fault::ForgetSeat): socket, place, permit and turn are given
+    /// back, and what else the seat was made of stays in memory.
+    pub(crate) fn forget(self) {
+        let Self { waker, partial, cursor, grants, holding, memberships, .. } = self;
+        let client = holding.map(|holding| holding.client);
+        std::mem::forget(Box::new((waker, partial, cursor, grants, client, memberships)));
     }
 
     /// Says goodbye to the peer, as far as that needs no waiting.

@@ -3,13 +3,17 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use rivulet_core::{Cursor, Matcher, Partition, Partitions, Position, Topic};
+use rivulet_core::{
+    Cursor, Matcher, Partition, Partitions, Position, Topic,
+    fault::{self, Fault},
+};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
     CloseReason,
     batch::Reach,
+    census::{Census, StreamState},
     config::NodeConfig,
     delivery::Loss,
     dispatch::Passes,
@@ -22,6 +26,7 @@ use crate::{
     source::Source,
     stats::{WorkerStats, count},
     wheel::Wheel,
+    work_clock::WorkClock,
 };
 
 /// The seats and sources of one worker. Everything here belongs to one thread.
@@ -49,6 +54,8 @@ pub(crate) struct Seats {
     pub(crate) behind: usize,
     /// Seats whose socket has not come yet.
     pub(crate) reserved: usize,
+    pub(crate) census: Census,
+    pub(crate) clock: WorkClock,
     pub(crate) pins: Pins,
     /// The streams that end while the node drains.
     pub(crate) drain: Option<Drain>,
@@ -63,6 +70,7 @@ impl Seats {
         config: NodeConfig,
         registry: Arc<Registry>,
         stats: Arc<WorkerStats>,
+        clock: WorkClock,
     ) -> Self {
         let partitions = registry.partitions();
         Self {
@@ -84,6 +92,8 @@ impl Seats {
             ring_bytes: 0,
             behind: 0,
             reserved: 0,
+            census: Census::default(),
+            clock,
             pins: Pins::default(),
             drain: None,
             reads_wanted: Vec::new(),
@@ -111,6 +121,7 @@ impl Seats {
         seat.behind = true;
         self.behind += 1;
         self.reserved += 1;
+        self.census.enters(StreamState::of(&seat), seat.dialect);
         self.seats.insert(seat);
         key
     }
@@ -256,6 +267,7 @@ impl Seats {
         if let Some(pin) = seat.pin {
             self.pins.release(pin);
         }
+        self.census.leaves(StreamState::of(&seat), seat.dialect);
         let was_open = seat.socket.is_some();
         seat.close(reason);
         if was_open {
@@ -265,6 +277,9 @@ impl Seats {
             tracing::debug!(subscriber.id = %seat.id, close.reason = reason.as_str(), cursor = %seat.cursor.id(self.partitions), "stream ended");
         } else {
             self.reserved -= 1;
+        }
+        if fault::is(Fault::ForgetSeat) {
+            seat.forget();
         }
         if self.seats.is_empty() {
             self.seats.shrink_to_fit();

@@ -7,6 +7,7 @@ use crate::{
     config::{RING_BYTES_MAX, RING_LEN_MAX},
     registry::PatternId,
     ring::Ring,
+    timing::Round,
 };
 
 /// What all subscribers of one matcher share on one worker, of one partition.
@@ -27,6 +28,7 @@ pub(crate) struct Source {
     next: u32,
     fresh: u32,
     fresh_bytes: u32,
+    pub(crate) round: Round,
     pub(crate) queued: bool,
     pub(crate) congested: bool,
     /// Whether the transport has confirmed the subscription.
@@ -47,6 +49,7 @@ impl Source {
             next: 0,
             fresh: 0,
             fresh_bytes: 0,
+            round: Round::default(),
             queued: false,
             congested: false,
             confirmed: false,

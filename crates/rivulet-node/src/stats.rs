@@ -1,11 +1,20 @@
 //! What a node counts. Each worker counts alone and is the only writer of its counters; a snapshot adds them up.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    time::Duration,
+};
 
-use crate::{CloseReason, subscribe::Refusal};
+use rivulet_core::Dialect;
+
+use crate::{
+    CloseReason, Histogram, HistogramSnapshot, StreamCounts, StreamState,
+    histogram::{JOURNEY_BOUNDS, WORK_BOUNDS},
+    subscribe::Refusal,
+};
 
 /// The counters of one worker, published once per turn.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct WorkerStats {
     pub(crate) opened: AtomicU64,
     pub(crate) closed: [AtomicU64; CloseReason::ALL.len()],
@@ -19,6 +28,33 @@ pub(crate) struct WorkerStats {
     pub(crate) ring_bytes: AtomicUsize,
     pub(crate) pinned_bytes: AtomicUsize,
     pub(crate) reserved: AtomicUsize,
+    pub(crate) streams: [[AtomicUsize; Dialect::ALL.len()]; StreamState::ALL.len()],
+    pub(crate) busy_nanos: AtomicU64,
+    pub(crate) write_latency: Histogram,
+    pub(crate) dispatch: Histogram,
+}
+
+impl Default for WorkerStats {
+    fn default() -> Self {
+        Self {
+            opened: AtomicU64::default(),
+            closed: Default::default(),
+            deliveries: AtomicU64::default(),
+            bytes_written: AtomicU64::default(),
+            replays: AtomicU64::default(),
+            gaps: AtomicU64::default(),
+            sources: AtomicUsize::default(),
+            seats: AtomicUsize::default(),
+            behind: AtomicUsize::default(),
+            ring_bytes: AtomicUsize::default(),
+            pinned_bytes: AtomicUsize::default(),
+            reserved: AtomicUsize::default(),
+            streams: Default::default(),
+            busy_nanos: AtomicU64::default(),
+            write_latency: Histogram::new(JOURNEY_BOUNDS),
+            dispatch: Histogram::new(WORK_BOUNDS),
+        }
+    }
 }
 
 /// Adds to a counter that only this thread writes: no locked instruction.
@@ -27,7 +63,7 @@ pub(crate) fn count(counter: &AtomicU64, n: u64) {
 }
 
 /// What a node has counted since it started, and what it holds now.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NodeSnapshot {
     /// Connections that hold a place on this node now, those that are still being opened included.
     pub connections: usize,
@@ -39,6 +75,8 @@ pub struct NodeSnapshot {
     pub published: u64,
     /// Updates that arrived in the feed.
     pub received: u64,
+    /// How often the feed said that it may lack updates.
+    pub lost: u64,
     /// Frames encoded: at most one per received update.
     pub encoded: u64,
     /// Updates written to subscribers.
@@ -67,6 +105,56 @@ pub struct NodeSnapshot {
     pub refused: [u64; Refusal::ALL.len()],
     /// Whether the node is leaving: its streams end, or are about to.
     pub draining: bool,
+    /// Streams by state and dialect, reservations included.
+    pub streams: StreamCounts,
+    /// How old updates were when they were written to subscribers that read the feed. What is read from the log for who
+    /// comes back is not in it.
+    pub write_latency: HistogramSnapshot,
+    /// For each update and each matcher that selects it: from the feed until a worker had served all who were level.
+    pub dispatch: HistogramSnapshot,
+    /// Each worker, by its number.
+    pub workers: Vec<WorkerSnapshot>,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct WorkerSnapshot {
+    /// How long it has worked: dispatch, opening of streams, timers. What its thread does beside, such as HTTP, is not in
+    /// it.
+    pub busy: Duration,
+    /// Its streams, reservations included.
+    pub streams: usize,
+}
+
+impl Default for NodeSnapshot {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            opened: 0,
+            closed: Default::default(),
+            published: 0,
+            received: 0,
+            lost: 0,
+            encoded: 0,
+            deliveries: 0,
+            bytes_written: 0,
+            replays: 0,
+            gaps: 0,
+            sources: 0,
+            seats: 0,
+            behind: 0,
+            ring_bytes: 0,
+            pinned_bytes: 0,
+            reserved: 0,
+            replaying: 0,
+            refused: Default::default(),
+            draining: false,
+            streams: StreamCounts::default(),
+            write_latency: HistogramSnapshot::empty(JOURNEY_BOUNDS),
+            dispatch: HistogramSnapshot::empty(WORK_BOUNDS),
+            workers: Vec::new(),
+        }
+    }
 }
 
 impl NodeSnapshot {
@@ -85,5 +173,14 @@ impl NodeSnapshot {
         self.ring_bytes += worker.ring_bytes.load(Relaxed);
         self.pinned_bytes += worker.pinned_bytes.load(Relaxed);
         self.reserved += worker.reserved.load(Relaxed);
+        for (sums, counts) in self.streams.iter_mut().zip(&worker.streams) {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));
+        }
+        self.write_latency.add(&worker.write_latency);
+        self.dispatch.add(&worker.dispatch);
+        self.workers.push(WorkerSnapshot {
+            busy: Duration::from_nanos(worker.busy_nanos.load(Relaxed)),
+            streams: worker.seats.load(Relaxed),
+        });
     }
 }

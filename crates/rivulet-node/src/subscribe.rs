@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use opentelemetry::KeyValue;
-use rivulet_core::{Grants, LastEventId, Matcher};
+use rivulet_core::{Dialect, Grants, LastEventId, Matcher};
 
 use crate::{TransportError, trace::Span};
 
@@ -19,6 +19,8 @@ pub struct SubscribeRequest {
     /// Until when the subscriber's token is valid. A moment, not what is left of it: until the stream opens, the subscriber
     /// may have to wait for much.
     pub expires_at: Option<SystemTime>,
+    /// Which dialect the subscriber speaks: for metrics.
+    pub dialect: Dialect,
 }
 
 /// What the answer says about the last id that a subscriber sent.

@@ -78,7 +78,7 @@ const COMMENT: &[u8] = b":\n";
 
 #[cfg(test)]
 mod tests {
-    use rivulet_core::{Matcher, Partition, Partitions, Position, Topic, Update};
+    use rivulet_core::{Dialect, Matcher, Partition, Partitions, Position, Topic, Update};
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpStream},
@@ -105,6 +105,7 @@ mod tests {
                 grants: Default::default(),
                 last_event_id: None,
                 expires_at: None,
+                dialect: Dialect::V1,
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -22,7 +22,7 @@ use rivulet_core::{
     Cursor, EventId, IdempotencyKey, Matcher, Partition, Partitions, Position, Topic, Update,
 };
 
-use crate::{AdmitError, Kick, KickReport, KickTarget, Peers, Permit, Rate, Refused, Wanted};
+use crate::{AdmitError, Kick, KickReport, KickTarget, Peers, Permit, Rate, Refused, TransportStats, Wanted};
 
 /// For how long an idempotency key is remembered, at least.
 pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(600);
@@ -229,6 +229,17 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Whether the feed is alive.
     fn feed_status(&self) -> FeedStatus;
+
+    /// How much this node's clock is before the one that positions come from, in microseconds: what tells the age of an
+    /// update. Asked often, so nothing is waited for.
+    fn clock_offset_micros(&self) -> i64 {
+        0
+    }
+
+    /// What it has counted, for metrics.
+    fn stats(&self) -> TransportStats {
+        TransportStats::default()
+    }
 
     /// Gives back, as far as it can, what others would wait for, such as a lease. To be called last; dropping the
     /// transport begins the same without waiting for it.

@@ -1,7 +1,7 @@
 //! A worker: one thread's share of a node. One task takes input, serves slices and looks at the time.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     future::poll_fn,
     rc::Rc,
     sync::Arc,
@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     CloseReason, Holding, NodePhase,
+    census::StreamState,
     config::{INTAKE_LEN_MAX, READ_PAUSE},
     delivery::Input,
     message_span::number,
@@ -109,18 +110,27 @@ impl WorkerShared {
         ticks(self.started.elapsed())
     }
 
+    /// The seats, for work whose time is counted until [`Seats::end_work`].
+    fn begin_work(&self) -> RefMut<'_, Seats> {
+        let mut seats = self.seats.borrow_mut();
+        seats.begin_work(self.node.transport.clock_offset_micros());
+        seats
+    }
+
     /// Gives a reserved seat its socket and starts the stream with `head`.
     pub(crate) fn open(self: &Rc<Self>, key: usize, socket: Box<dyn Socket>, head: Bytes) {
-        let mut seats = self.seats.borrow_mut();
+        let mut seats = self.begin_work();
         let now = self.now();
         let seat = &mut seats.seats[key];
         let serial = seat.serial;
         seat.socket = Some(socket);
+        let (state, dialect) = (StreamState::of(seat), seat.dialect);
         // What the subscriber is told first, if anything, stands there already.
         let told = std::mem::replace(&mut seat.partial, head);
         seat.put_first(told);
         seat.last_write = now;
         seats.reserved -= 1;
+        seats.census.moves(dialect, StreamState::Reserved, state);
         count(&seats.stats.opened, 1);
         tracing::debug!(subscriber.id = %seats.seats[key].id, "stream opened");
         // A seat enters the wheel when it gets its socket; before that, the handler's own time limits hold.
@@ -136,6 +146,7 @@ impl WorkerShared {
         if seats.get(key, serial).is_some() {
             seats.serve(key);
         }
+        seats.end_work();
         drop(seats);
         self.start_reads();
     }
@@ -182,11 +193,12 @@ impl WorkerShared {
     }
 
     fn take_page(self: &Rc<Self>, key: usize, serial: u32, page: Arc<SharedPage>) {
-        let mut seats = self.seats.borrow_mut();
+        let mut seats = self.begin_work();
         let (partitions, stats) = (seats.partitions, seats.stats.clone());
         let Some(seat) = seats.get(key, serial) else { return };
         seat.take_page(page, partitions, &stats);
         seats.serve(key);
+        seats.end_work();
         drop(seats);
         self.start_reads();
     }
@@ -240,7 +252,7 @@ impl WorkerShared {
     }
 
     fn turn(&self, intake: &mut Intake) {
-        let mut seats = self.seats.borrow_mut();
+        let mut seats = self.begin_work();
         let now = self.now();
         seats.advance_time(now);
         for input in intake.inputs.drain(..) {
@@ -268,6 +280,7 @@ impl WorkerShared {
         seats.slice();
         seats.relieve_rings();
         seats.relieve_pins();
+        seats.end_work();
         seats.publish_stats();
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use crate::{
     connector::{BACKOFF_MAX, Backoff, Connector},
     deployment::Server,
+    error_type::ErrorType,
     reason::reason,
     refusal::{Refusal, ends_connection},
     script::{Asking, Call, Script},
@@ -71,7 +72,7 @@ impl Commands {
             State::Up(link) => link.clone(),
             State::Away { reason, .. } => {
                 let reason = format!("Redis at {} is away: {reason}", self.server);
-                return Err(traced::failed("unavailable", reason));
+                return Err(traced::failed(ErrorType::Away, reason));
             }
         };
         let deadline = self.connector.deadline();
@@ -94,7 +95,7 @@ impl Commands {
             Err(_) => {
                 let reason = format!("Redis at {}: no answer within {deadline:?}", self.server);
                 self.lose(&link, &reason);
-                Err(traced::failed("timeout", reason))
+                Err(traced::failed(ErrorType::Timeout, reason))
             }
         }
     }

@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 
 use crate::{
     ConnectError, RedisConfig,
+    command_stats::CommandStats,
     deployment::{Deployment, Layout, Server},
 };
 
@@ -38,12 +39,15 @@ pub(crate) struct Connector {
     /// Address and settings of some server; those of others differ in host and port.
     template: ConnectionInfo,
     deadline: Duration,
+    /// What is asked of all servers.
+    pub(crate) stats: Arc<CommandStats>,
 }
 
 impl Connector {
     pub(crate) fn new(deployment: Deployment, config: &RedisConfig) -> Result<Self, ConnectError> {
         let template = template(&deployment, config)?;
-        Ok(Self { deployment: Arc::new(deployment), template, deadline: config.deadline })
+        let stats = Arc::new(CommandStats::new());
+        Ok(Self { deployment: Arc::new(deployment), template, deadline: config.deadline, stats })
     }
 
     pub(crate) fn deadline(&self) -> Duration {

@@ -224,6 +224,7 @@ impl FeedWriter {
         let backfill = Backfill::begin(partition);
         let read = backfill.span.within(self.read_on(partition, &backfill)).await;
         backfill.end(&read);
+        self.state(partition).stats.backfill_ended(&read);
         read
     }
 
@@ -286,6 +287,7 @@ impl FeedWriter {
                 let Some(appended) = found.next() else { return Ok(()) };
                 self.send(appended).await?;
                 backfill.found();
+                self.state(partition).stats.backfilled();
             }
         }
     }

@@ -22,9 +22,13 @@ mod excess;
 mod lessee;
 mod peers;
 mod publishing;
+mod told;
 
 use std::{
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -32,7 +36,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use rivulet_node::{
     AdmitError, FeedSender, Keeper, Limit, LocalLimits, Permit, Refused, Scope, Share, TransportError,
-    Wanted, WhenAway, trace,
+    Verdict, Wanted, WhenAway, trace,
 };
 use tokio::{
     runtime::Handle,
@@ -44,6 +48,7 @@ use self::{
     counter::{Admission, Counter},
     lessee::Lessee,
     peers::Others,
+    told::LimitStats,
 };
 pub(crate) use self::{
     counter::{REDIS_TIME, word},
@@ -75,6 +80,7 @@ pub(crate) struct Limits {
     work: Notify,
     admissions: Semaphore,
     waiting: Semaphore,
+    stats: LimitStats,
     runtime: Handle,
     started: Instant,
 }
@@ -171,6 +177,7 @@ impl Limits {
             work: Notify::new(),
             admissions: Semaphore::new(ADMISSIONS_MAX),
             waiting: Semaphore::new(ADMISSIONS_MAX + WAITING_MAX),
+            stats: LimitStats::default(),
             runtime: Handle::current(),
             started: Instant::now(),
         });
@@ -225,6 +232,7 @@ impl Limits {
                 Ok(ticket) => ticket,
                 Err(NoTicket::Busy) => {
                     let error = TransportError::new("too many admissions wait for Redis");
+                    self.stats.verdicts.note(limit, Verdict::Degraded);
                     return Err(AdmitError::Away { limit, error });
                 }
                 Err(NoTicket::Away(error)) => {
@@ -239,10 +247,10 @@ impl Limits {
                     return Ok(permit);
                 }
                 Ok(Admission::Full(which)) if which < wanted.quotas.len() => {
-                    return Err(Refused::full(&wanted.quotas[which]).into());
+                    return Err(self.refused(Refused::full(&wanted.quotas[which])));
                 }
                 Ok(Admission::Fast(which, wait)) if which < wanted.rates.len() => {
-                    return Err(Refused::too_fast(&wanted.rates[which], wait).into());
+                    return Err(self.refused(Refused::too_fast(&wanted.rates[which], wait)));
                 }
                 Ok(Admission::Lapsed) => self.doubt(&ticket.incarnation, "its lease has ended"),
                 Ok(Admission::Full(_) | Admission::Fast(..)) => {
@@ -256,7 +264,7 @@ impl Limits {
                 }
             }
         }
-        self.admit_alone(wanted, why)
+        self.decide_alone(wanted, why)
     }
 
     /// Leave to ask Redis, once it is certain what it knows of this node.
@@ -312,6 +320,7 @@ impl Limits {
 
     /// Writes into the ledger what Redis has counted already.
     fn hold(self: &Arc<Self>, wanted: Wanted) -> Permit {
+        self.stats.verdicts.note_all(&wanted, Verdict::Admitted);
         let _state = self.state.lock();
         self.ledger.hold(&wanted.quotas);
         self.permit(wanted)
@@ -342,6 +351,9 @@ impl Limits {
     }
 
     fn begin_to_doubt(&self, state: &mut State, reason: &str) {
+        if state.phase == Phase::Counted {
+            self.stats.lapses.fetch_add(1, Relaxed);
+        }
         tracing::info!(reason, "what Redis counts of this node is uncertain: it will be told anew");
         state.phase = Phase::Doubtful;
         state.untold = HashMap::new();

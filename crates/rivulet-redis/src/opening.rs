@@ -3,7 +3,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::future::try_join_all;
@@ -15,6 +15,7 @@ use crate::{
     ConnectError, RedisConfig,
     connector::Connector,
     deployment::Server,
+    error_type::ErrorType,
     keys::Keys,
     permissions::Needs,
     reason::{reason, tells_of_a_cluster},
@@ -67,7 +68,9 @@ pub(crate) async fn open(
     let partitions = keys.partitions().count().to_string();
     let call =
         Call { keys: vec![keys.layout.as_bytes()], args: vec![FORMAT.as_bytes(), partitions.as_bytes()] };
-    let layout = Script::open().run(&mut connection, &call, Asking::No).await;
+    let (script, begun) = (Script::open(), Instant::now());
+    let layout = script.run(&mut connection, &call, Asking::No).await;
+    connector.stats.note(script.name, begun.elapsed(), layout.as_ref().err().map(ErrorType::of));
     let layout = layout.map_err(|error| refused(connector, &map.layout, &error))?;
     let [format, found_partitions]: [String; 2] = redis::from_redis_value::<Vec<String>>(layout)
         .ok()

@@ -9,7 +9,10 @@ use std::{
 use parking_lot::Mutex;
 use rivulet_core::{Partition, Position};
 
-use crate::{channels::Channels, seen::Seen, status::Status};
+use crate::{
+    channels::Channels, clock_offset::ClockOffset, partition_stats::PartitionStats, seen::Seen,
+    status::Status,
+};
 
 /// So many ticks in a row that were sent well and not heard mean that nothing arrives any more.
 const UNHEARD_MAX: u32 = 3;
@@ -20,6 +23,8 @@ pub(crate) struct PartitionState {
     pub(crate) channels: Channels,
     pub(crate) status: Status,
     pub(crate) seen: Seen,
+    pub(crate) stats: PartitionStats,
+    pub(crate) clock: ClockOffset,
     /// How far the feed is; only the connection that serves the partition moves it.
     pub(crate) place: Mutex<Place>,
     /// The position of the last event in the feed, for everyone.
@@ -48,6 +53,8 @@ impl PartitionState {
             channels: Channels::default(),
             status: Status::starting(),
             seen,
+            stats: PartitionStats::new(),
+            clock: ClockOffset::default(),
             place: Mutex::new(Place { last: start, verified: start, birth: None }),
             sent: AtomicU64::new(start.as_micros()),
             unheard: AtomicU32::new(0),
@@ -68,6 +75,7 @@ impl PartitionState {
 
     /// A new connection serves the partition: ticks that the last one did not bring say nothing about it.
     pub(crate) fn begin(&self) {
+        self.stats.ticks_lost();
         self.unheard.store(0, Ordering::Release);
     }
 
@@ -86,6 +94,7 @@ impl PartitionState {
 
     /// A tick has arrived.
     pub(crate) fn tick_heard(&self) {
+        self.stats.tick_heard();
         self.unheard.store(0, Ordering::Release);
     }
 

@@ -21,9 +21,11 @@ use tokio::{
 };
 
 use crate::{
+    command_stats::{CommandStats, PIPELINE},
     commands::{Commands, Wait},
     connector::Connector,
     deployment::Server,
+    error_type::ErrorType,
     refusal::Refusal,
     script::{Asking, Call, Script},
     topology::Topology,
@@ -79,6 +81,19 @@ pub(crate) enum Job<'a> {
     Read(Reader, &'a Script, &'a Call<'a>),
     /// Commands that read; their keys stand in one slot.
     Pipeline(Reader, &'a Pipeline),
+}
+
+impl Job<'_> {
+    /// What it is counted as.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Append(script, _)
+            | Self::Tick(script, _)
+            | Self::Count(script, _)
+            | Self::Read(_, script, _) => script.name,
+            Self::Pipeline(..) => PIPELINE,
+        }
+    }
 }
 
 /// For whom the log is read.
@@ -150,6 +165,28 @@ impl Primaries {
         away?.into_iter().min()
     }
 
+    /// How many primaries cannot be appended to now.
+    pub(crate) fn away_len(&self) -> usize {
+        let primaries: Vec<_> = self.known.lock().values().cloned().collect();
+        let is_away = |primary: &&Arc<Primary>| primary.appenders.iter().all(|one| one.away().is_some());
+        primaries.iter().filter(is_away).count()
+    }
+
+    /// How many bytes of appends have not been answered yet.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        (IN_FLIGHT_BYTES_MAX / APPEND_LEN).saturating_sub(self.in_flight.available_permits()) * APPEND_LEN
+    }
+
+    pub(crate) fn stats(&self) -> &CommandStats {
+        &self.connector.stats
+    }
+
+    /// Counts a failure that is not the server's.
+    fn failed(&self, script: &Script, error: ErrorType, reason: String) -> TransportError {
+        self.stats().note_error(script.name, error);
+        TransportError::new(reason)
+    }
+
     /// Appends: refused at once when too much is on its way already.
     pub(crate) async fn append(
         &self,
@@ -159,10 +196,9 @@ impl Primaries {
     ) -> Result<Value, TransportError> {
         let bytes: usize = call.args.iter().chain(&call.keys).map(|part| part.len()).sum();
         let permits = u32::try_from(bytes / APPEND_LEN + 1).unwrap_or(u32::MAX);
-        let _permit = self
-            .in_flight
-            .try_acquire_many(permits)
-            .map_err(|_| TransportError::new("too many commands wait for Redis"))?;
+        let _permit = self.in_flight.try_acquire_many(permits).map_err(|_| {
+            self.failed(script, ErrorType::TooMuch, "too many commands wait for Redis".into())
+        })?;
         let mut values = self.run(partition, Job::Append(script, call)).await?.values.into_iter();
         let answer = values.next().unwrap_or(Value::Nil);
         if matches!(&answer, Value::Array(said) if said.first() == Some(&Value::BulkString(b"fast".to_vec())))
@@ -173,10 +209,13 @@ impl Primaries {
         match (self.wait, values.next()) {
             (None, _) => Ok(answer),
             (Some(wait), Some(Value::Int(replicas))) if replicas >= i64::from(wait.replicas) => Ok(answer),
-            (Some(wait), replicas) => Err(TransportError::new(format!(
-                "{} replicas should have it within {} ms, WAIT answered {replicas:?}",
-                wait.replicas, wait.timeout_ms
-            ))),
+            (Some(wait), replicas) => {
+                let (wanted, timeout_ms) = (wait.replicas, wait.timeout_ms);
+                let reason = format!(
+                    "{wanted} replicas should have it within {timeout_ms} ms, WAIT answered {replicas:?}"
+                );
+                Err(self.failed(script, ErrorType::Replicas, reason))
+            }
         }
     }
 
@@ -210,7 +249,10 @@ impl Primaries {
         let primary_now = || only.cloned().unwrap_or_else(|| self.topology.server(partition));
         let (mut server, mut asking) = (primary.clone(), Asking::No);
         loop {
-            let refusal = match self.primary(&server).run(job, asking, self.deadline()).await {
+            let begun = Instant::now();
+            let ran = self.primary(&server).run(job, asking, self.deadline()).await;
+            self.stats().note(job.name(), begun.elapsed(), ran.as_ref().err().map(Refusal::error_type));
+            let refusal = match ran {
                 Ok(values) => return Ok(Done { values, primary, asking }),
                 Err(refusal) => refusal,
             };
@@ -222,7 +264,7 @@ impl Primaries {
                     (server, asking) = (to, Asking::Yes);
                     continue;
                 }
-                Refusal::Failed(error) => return Err(error),
+                Refusal::Failed(_, error) => return Err(error),
                 Refusal::Moved(error) => {
                     self.topology.suspect();
                     if only.is_some() {
@@ -280,14 +322,15 @@ impl Primary {
         reading: impl AsyncFnOnce(&mut deadpool_redis::Connection) -> Result<Vec<Value>, redis::RedisError>,
     ) -> Result<Vec<Value>, Refusal> {
         let pool = if reader == Reader::Feed { &self.feed_reader } else { &self.readers };
+        let connected = pool.get().await;
         let mut connection =
-            pool.get().await.map_err(|error| traced::failed("unavailable", error.to_string()))?;
+            connected.map_err(|error| traced::failed(no_connection(&error), error.to_string()))?;
         match tokio::time::timeout(deadline, reading(&mut connection)).await {
             Ok(answer) => answer.map_err(traced::refused),
             Err(_) => {
                 // What this connection answers late must not meet the next one who takes it.
                 drop(deadpool_redis::Connection::take(connection));
-                Err(traced::failed("timeout", format!("no answer within {deadline:?}")))
+                Err(traced::failed(ErrorType::Timeout, format!("no answer within {deadline:?}")))
             }
         }
     }
@@ -295,18 +338,28 @@ impl Primary {
 
 /// The error of a call that has been redirected for too long. (One that failed has said so in its span already.)
 fn given_up(refusal: Refusal) -> TransportError {
-    let has_failed = matches!(refusal, Refusal::Failed(_));
+    let (has_failed, kind) = (matches!(refusal, Refusal::Failed(..)), refusal.error_type());
     let error = TransportError::from(refusal);
     if !has_failed {
-        traced::fail_current("redirected", &error);
+        traced::fail_current(kind, &error);
     }
     error
+}
+
+/// Why there is no connection of a pool.
+fn no_connection(error: &deadpool_redis::PoolError) -> ErrorType {
+    match error {
+        deadpool_redis::PoolError::Timeout(deadpool_redis::TimeoutType::Wait) => ErrorType::TooMuch,
+        deadpool_redis::PoolError::Timeout(_) => ErrorType::Timeout,
+        deadpool_redis::PoolError::Backend(error) => ErrorType::of(error),
+        _ => ErrorType::Other,
+    }
 }
 
 async fn take_turn(wait: &Semaphore, deadline: Duration) -> Result<SemaphorePermit<'_>, Refusal> {
     match tokio::time::timeout(deadline, wait.acquire()).await {
         Ok(Ok(turn)) => Ok(turn),
-        _ => Err(traced::failed("busy", "too many publishers wait for replicas of Redis")),
+        _ => Err(traced::failed(ErrorType::TooMuch, "too many publishers wait for replicas of Redis")),
     }
 }
 

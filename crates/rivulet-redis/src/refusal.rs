@@ -3,7 +3,7 @@
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 use rivulet_node::TransportError;
 
-use crate::{deployment::Server, reason::reason};
+use crate::{deployment::Server, error_type::ErrorType, reason::reason};
 
 /// What a server of a cluster says of a script that reads a key which has been moved away.
 const NOT_LOCAL: &str = "attempted to access a non local key";
@@ -18,7 +18,7 @@ pub(crate) enum Refusal {
     /// Not now: the slot's keys are in two places, or the cluster is electing. The server did nothing.
     Later(TransportError),
     /// The call failed, or nobody knows what became of it.
-    Failed(TransportError),
+    Failed(ErrorType, TransportError),
 }
 
 impl From<RedisError> for Refusal {
@@ -37,7 +37,18 @@ impl From<RedisError> for Refusal {
             {
                 Self::Later(transport)
             }
-            _ => Self::Failed(transport),
+            _ => Self::Failed(ErrorType::of(&error), transport),
+        }
+    }
+}
+
+impl Refusal {
+    /// What was wrong, for metrics.
+    pub(crate) fn error_type(&self) -> ErrorType {
+        match self {
+            Self::Moved(_) | Self::Ask(_) => ErrorType::Moved,
+            Self::Later(_) => ErrorType::ClusterDown,
+            Self::Failed(error, _) => *error,
         }
     }
 }
@@ -45,7 +56,7 @@ impl From<RedisError> for Refusal {
 impl From<Refusal> for TransportError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Moved(error) | Refusal::Later(error) | Refusal::Failed(error) => error,
+            Refusal::Moved(error) | Refusal::Later(error) | Refusal::Failed(_, error) => error,
             Refusal::Ask(to) => TransportError::new(format!("the slot is being moved to {to}")),
         }
     }

@@ -110,7 +110,7 @@ impl Script {
     }
 
     pub(crate) fn kicks() -> Self {
-        Self::new(concat!(include_str!("scripts/time.lua"), include_str!("scripts/kicks.lua")))
+        Self::new("kicks", concat!(include_str!("scripts/time.lua"), include_str!("scripts/kicks.lua")))
     }
 
     pub(crate) fn kicked() -> Self {

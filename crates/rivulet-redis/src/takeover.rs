@@ -6,13 +6,14 @@
 //! was seen of the old one, and no cursor steps over it. (Positions then run ahead of the time for as long, one by one.) A
 //! node that has kept to the old one for longer says so, and subscribers are told of a gap.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rivulet_core::{Partition, Position};
 
 use crate::{
     connector::Connector,
     deployment::Server,
+    error_type::ErrorType,
     keys::Keys,
     partition_state::PartitionState,
     script::{Asking, Call, Script},
@@ -75,7 +76,10 @@ async fn take_over_on(
             keys: [&names.clock, &names.primary, &names.birth].map(String::as_bytes).to_vec(),
             args: [&name, &jump, shown, &names.control, publish].map(str::as_bytes).to_vec(),
         };
-        script.run(&mut connection, &call, Asking::No).await?;
+        let begun = Instant::now();
+        let ran = script.run(&mut connection, &call, Asking::No).await;
+        connector.stats.note(script.name, begun.elapsed(), ran.as_ref().err().map(ErrorType::of));
+        ran?;
     }
     Ok(())
 }

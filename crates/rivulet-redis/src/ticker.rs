@@ -1,18 +1,23 @@
 //! Ticks: messages that a node sends to itself through each partition. One that arrives proves that the feed is alive and
 //! that everything before it has arrived.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use futures_util::future::join_all;
 use rivulet_core::{Partition, Position};
 use rivulet_node::TransportError;
 
 use crate::{
+    clock_offset::Sent,
     deployment::Server,
     keys::Keys,
     partition_state::PartitionState,
     primaries::{Job, Primaries},
     script::{Asking, Call, Script},
-    seen::Seen,
+    seen::{Proof, Seen},
 };
 
 /// Sends ticks to the node's own channels.
@@ -43,21 +48,44 @@ impl Ticker {
         state: &PartitionState,
         server: &Server,
     ) -> Result<Position, TransportError> {
-        let (position, asking) = self.tick_on(state.partition, &state.seen, Some(server)).await?;
+        let (tick, sent, begun) = (state.stats.tick_sent(), Sent::now(), Instant::now());
+        let ticked = self.tick_on(state.partition, &state.seen, Some(server)).await;
         // Where the slot is being moved to, nobody is subscribed yet.
-        if asking == Asking::No {
+        if let Ok((position, Asking::No)) = ticked {
+            state.clock.note(sent, begun.elapsed(), position);
             state.tick_sent(position);
+        } else {
+            state.stats.tick_failed(tick);
         }
-        Ok(position)
+        ticked.map(|(position, _)| position)
     }
 
     /// The same for who has seen nothing but this, on the primary of the partition.
-    pub(crate) async fn first_tick(
-        &self,
-        partition: Partition,
-        seen: &Seen,
-    ) -> Result<Position, TransportError> {
+    async fn first_tick(&self, partition: Partition, seen: &Seen) -> Result<Position, TransportError> {
         self.tick_on(partition, seen, None).await.map(|(position, _)| position)
+    }
+
+    /// The first tick of each partition: where its feed begins. Waits for the connections, for so long.
+    pub(crate) async fn start(
+        &self,
+        proof: Proof,
+        patience: Duration,
+    ) -> Result<Arc<[PartitionState]>, TransportError> {
+        let begun = Instant::now();
+        let start = async |partition: Partition| {
+            let seen = Seen::new(proof);
+            loop {
+                match self.first_tick(partition, &seen).await {
+                    Ok(position) => {
+                        return Ok(PartitionState::starting_after(partition, seen, position));
+                    }
+                    Err(error) if begun.elapsed() > patience => return Err(error),
+                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        let states: Vec<Result<_, TransportError>> = join_all(self.keys.partitions().iter().map(start)).await;
+        states.into_iter().collect()
     }
 
     async fn tick_on(

@@ -14,7 +14,7 @@ use rivulet_node::{
     trace::{self, Span},
 };
 
-use crate::{deployment::Server, primaries::Job, refusal::Refusal};
+use crate::{deployment::Server, error_type::ErrorType, primaries::Job, refusal::Refusal};
 
 /// The span of a job, if what it is for is recorded.
 pub(crate) fn begin(job: Job<'_>, server: &Server, database: i64) -> Span {
@@ -53,14 +53,12 @@ fn place(server: &Server) -> impl Iterator<Item = KeyValue> {
 /// is told.
 pub(crate) fn refused(error: RedisError) -> Refusal {
     let code = error.code().map(str::to_owned);
-    let kind = code
-        .clone()
-        .unwrap_or_else(|| if error.is_timeout() { "timeout".to_owned() } else { "connection".to_owned() });
     let refusal = Refusal::from(error);
+    let kind = code.clone().unwrap_or_else(|| refusal.error_type().as_str().to_owned());
     trace::tell_current(|span| {
         let code = code.map(|code| KeyValue::new(DB_RESPONSE_STATUS_CODE, code));
         match &refusal {
-            Refusal::Failed(error) => {
+            Refusal::Failed(_, error) => {
                 span.set_attributes(code.into_iter().chain([KeyValue::new(ERROR_TYPE, kind)]));
                 span.set_status(Status::error(error.reason.clone()));
             }
@@ -73,17 +71,17 @@ pub(crate) fn refused(error: RedisError) -> Refusal {
     refusal
 }
 
-/// What becomes of a call without an answer. `kind` is of a small set, as `error.type` is.
-pub(crate) fn failed(kind: &'static str, reason: impl Into<String>) -> Refusal {
+/// What becomes of a call without an answer.
+pub(crate) fn failed(kind: ErrorType, reason: impl Into<String>) -> Refusal {
     let error = TransportError::new(reason);
     fail_current(kind, &error);
-    Refusal::Failed(error)
+    Refusal::Failed(kind, error)
 }
 
 /// Says that the current span has failed.
-pub(crate) fn fail_current(kind: &'static str, error: &TransportError) {
+pub(crate) fn fail_current(kind: ErrorType, error: &TransportError) {
     trace::tell_current(|span| {
-        span.set_attribute(KeyValue::new(ERROR_TYPE, kind));
+        span.set_attribute(KeyValue::new(ERROR_TYPE, kind.as_str()));
         span.set_status(Status::error(error.reason.clone()));
     });
 }

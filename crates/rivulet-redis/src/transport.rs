@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
     AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Page, PageLimits, Peers,
-    Permit, Rate, Selection, StalePartition, Transport, TransportError, Wanted, trace,
-    transport::IDEMPOTENCY_AGE,
+    Permit, Rate, Selection, StalePartition, Transport, TransportError, TransportStats, Verdict, Wanted,
+    trace, transport::IDEMPOTENCY_AGE,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -28,7 +28,7 @@ use crate::{
     partition_state::PartitionState,
     primaries::{Job, Primaries, Reader},
     script::{Call, Script},
-    seen::{Proof, Seen},
+    seen::Proof,
     supervisor::Supervisor,
     ticker::Ticker,
     topology::Topology,
@@ -50,19 +50,19 @@ enum Appending {
 
 /// Log, feed and limits in Redis: one server, a master that Sentinels know, or a cluster.
 pub struct RedisTransport {
-    primaries: Arc<Primaries>,
+    pub(crate) primaries: Arc<Primaries>,
     append: Script,
     append_with_rates: Script,
     publish: &'static str,
     retention: [String; 5],
     keys: Keys,
     log: Arc<Log>,
-    states: Arc<[PartitionState]>,
+    pub(crate) states: Arc<[PartitionState]>,
     /// Where connections are made: each is driven by the runtime that made it.
     runtime: Handle,
-    limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
     lease: Lease,
-    publish_rates: PublishRates,
+    pub(crate) publish_rates: PublishRates,
     kicks: Arc<Kicks>,
     tasks: [JoinHandle<()>; 3],
 }
@@ -91,8 +91,10 @@ impl RedisTransport {
         primaries.follow();
         let ticker = Arc::new(Ticker::new(primaries.clone(), keys.clone(), publish));
         let proof = if wait.is_some() { Proof::Acknowledgement } else { Proof::Announcement };
-        let states =
-            start(&ticker, &keys, proof).await.map_err(|error| ConnectError::unreachable(&address, error))?;
+        let states = ticker
+            .start(proof, START_MAX)
+            .await
+            .map_err(|error| ConnectError::unreachable(&address, error))?;
         topology.knows(&states);
         for state in states.iter() {
             check_clock(&config, state.sent())?;
@@ -180,9 +182,13 @@ impl RedisTransport {
             }
             Value::Array(answer) => {
                 let refused = refusal(rates, &answer).ok_or_else(|| unexpected("an append"))?;
+                self.publish_rates.verdicts.note(refused.limit, Verdict::Refused);
                 return Err(refused.into());
             }
-            answer => Appending::First(seen.answer(&answer)?),
+            answer => {
+                self.publish_rates.verdicts.note_rates(rates.iter().copied(), Verdict::Admitted);
+                Appending::First(seen.answer(&answer)?)
+            }
         };
         seen.acknowledged(appending.position());
         Ok(appending)
@@ -248,25 +254,6 @@ impl Appending {
             Self::First(position) | Self::Again(position) => position,
         }
     }
-}
-
-/// The first tick of each partition: where its feed begins. Waits for the connections.
-async fn start(ticker: &Ticker, keys: &Keys, proof: Proof) -> Result<Arc<[PartitionState]>, TransportError> {
-    let begun = std::time::Instant::now();
-    let start = async |partition: Partition| {
-        let seen = Seen::new(proof);
-        loop {
-            match ticker.first_tick(partition, &seen).await {
-                Ok(position) => {
-                    return Ok(PartitionState::starting_after(partition, seen, position));
-                }
-                Err(error) if begun.elapsed() > START_MAX => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-        }
-    };
-    let states: Vec<Result<_, TransportError>> = join_all(keys.partitions().iter().map(start)).await;
-    states.into_iter().collect()
 }
 
 impl Drop for RedisTransport {
@@ -384,6 +371,15 @@ impl Transport for RedisTransport {
         };
         let stale: Vec<StalePartition> = self.states.iter().filter_map(stale).collect();
         if stale.is_empty() { FeedStatus::Live } else { FeedStatus::Stale(stale) }
+    }
+
+    fn clock_offset_micros(&self) -> i64 {
+        // Of several servers one stands for all: they have to agree on the time anyway.
+        self.states[Partition::default().index()].clock.micros()
+    }
+
+    fn stats(&self) -> TransportStats {
+        self.told()
     }
 
     async fn close(&self) {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rivulet_http::{HttpStats, ListenerStats};
+use rivulet_http::{HttpStats, ListenerStats, auth::Authorizer};
 use rivulet_node::Node;
-use tokio::sync::watch;
+use tokio::{runtime::Handle, sync::watch};
 
 use crate::{logs::Logs, memory::MemoryState, telemetry::SpanStats};
 
@@ -15,6 +15,9 @@ pub(crate) struct Observed {
     pub(crate) memory: watch::Receiver<MemoryState>,
     pub(crate) http: Arc<HttpStats>,
     pub(crate) listener: Arc<ListenerStats>,
-    pub(crate) spans: Arc<SpanStats>,
     pub(crate) logs: Arc<Logs>,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) spans: Arc<SpanStats>,
+    /// Where everything runs that is no worker.
+    pub(crate) runtime: Handle,
 }

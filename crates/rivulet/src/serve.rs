@@ -101,6 +101,8 @@ async fn serve(config: &Config, logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
         listener: Arc::clone(http.listener_stats()),
         spans: Arc::clone(telemetry.stats()),
         logs: Arc::clone(logs),
+        authorizer: Arc::clone(&config.authorizer),
+        runtime: tokio::runtime::Handle::current(),
     };
     let admin = admin::serve(observed, admin_listener, config.admin_tls.clone())
         .map_err(|error| cannot_listen("--admin-listen", config.admin_listen, error))?;

@@ -95,7 +95,7 @@ fn every_crate_obeys_the_lints_of_the_workspace() {
         let manifest = manifest(name);
         let inherits = manifest["lints"].get("workspace").and_then(Value::as_bool);
         assert_eq!(inherits, Some(true), "{name}: [lints] workspace = true");
-        // The one feature there is compiles defects in, by which the cluster checker is checked.
+        // The one feature there is compiles defects in, by which the cluster checker and the alerts are checked.
         let features = manifest.get("features").and_then(Value::as_table).map(|table| table.keys());
         let own: Vec<_> = features.into_iter().flatten().filter(|name| *name != "faults").collect();
         assert!(own.is_empty(), "{name}: no feature flags for the product's own features: {own:?}");

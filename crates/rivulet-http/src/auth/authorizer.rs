@@ -16,7 +16,7 @@ use super::{
     claims::Claims,
     credential::Places,
     error::{Refusal, quoted},
-    key_cache::{KeyCache, RefreshTiming},
+    key_cache::{KeyCache, KeySetReads, RefreshTiming},
     keys::{KeyLoader, Keys, RoleKeys},
     limits_claim,
     token::Token,
@@ -100,6 +100,15 @@ impl Authorizer {
     /// The 1.0 configuration, for RFC 9728 metadata.
     pub fn v1(&self) -> Option<&V1Config> {
         self.v1.as_ref().map(|v1| &v1.config)
+    }
+
+    /// What has become of the reads of all key sets.
+    pub fn key_set_reads(&self) -> KeySetReads {
+        let reads = self.caches.iter().map(|cache| cache.reads());
+        reads.fold(KeySetReads::default(), |sum, reads| KeySetReads {
+            done: sum.done + reads.done,
+            failed: sum.failed + reads.failed,
+        })
     }
 
     /// Finds the request's token: header, else query (0.x), else cookie. `None`: the request is anonymous.

@@ -1,13 +1,6 @@
-//! The two dialects of the Mercure protocol.
+//! The dialects, as tokens tell them, and what tokens are for.
 
-/// A dialect of the protocol. They are incompatible, and strict each in itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Dialect {
-    /// 0.x: draft-dunglas-mercure-07 and before.
-    V0,
-    /// 1.0: draft-dunglas-mercure-08.
-    V1,
-}
+pub use rivulet_core::Dialect;
 
 /// What a token is to authorize.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

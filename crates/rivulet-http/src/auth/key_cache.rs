@@ -40,10 +40,21 @@ impl Default for RefreshTiming {
 struct Reads {
     /// How many have ended, well or badly.
     count: u64,
+    /// How many of them badly.
+    failed: u64,
     /// When the last one ended.
     last: Option<Instant>,
     /// Whether a task is reading at all.
     running: bool,
+}
+
+/// What has become of the reads of key sets since the hub started, those at its start not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeySetReads {
+    /// They have been read.
+    pub done: u64,
+    /// They could not be.
+    pub failed: u64,
 }
 
 /// A key set and the reads that keep it fresh. Verifying never blocks a read, nor the other way round.
@@ -78,6 +89,12 @@ impl KeyCache {
             }
             result => result,
         }
+    }
+
+    /// What has become of the reads so far.
+    pub(super) fn reads(&self) -> KeySetReads {
+        let Reads { count, failed, .. } = *self.reads.borrow();
+        KeySetReads { done: count - failed, failed }
     }
 
     fn verify_now(&self, token: &Token<'_>) -> Result<KeyName, Refusal> {
@@ -140,6 +157,7 @@ impl KeyCache {
             pause = self.pause_after(failures);
             self.reads.send_modify(|reads| {
                 reads.count += 1;
+                reads.failed += u64::from(failures > 0);
                 reads.last = Some(Instant::now());
             });
         }

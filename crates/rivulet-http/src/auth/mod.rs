@@ -32,6 +32,7 @@ pub use credential::{Credential, CredentialParts, CredentialSource};
 pub use dialect::{Dialect, Purpose};
 pub(crate) use error::quoted;
 pub use error::{AuthError, Check};
+pub use key_cache::KeySetReads;
 pub use limits_claim::{LIMITS_CLAIM, check_limits_claim};
 pub use origin::{AllowedOrigins, OriginError, check_origin};
 pub use v1::{DETAIL_TOPICS_MAX, DETAIL_TYPE, DETAILS_MAX};

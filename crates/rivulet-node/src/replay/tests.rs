@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rivulet_core::{LastEventId, Update};
+use rivulet_core::{Dialect, LastEventId, Update};
 use tokio::io::{AsyncReadExt, DuplexStream};
 
 use super::*;
@@ -34,6 +34,7 @@ async fn subscribe(node: &Node, worker: &Worker, topics: &[&str], last: &str) ->
         grants: Default::default(),
         last_event_id: Some(LastEventId::parse(last, node.partitions())),
         expires_at: None,
+        dialect: Dialect::V1,
     };
     let (ours, theirs) = tokio::io::duplex(4096);
     worker.reserve(request, None).await.unwrap().open(Box::new(theirs), Bytes::new());

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rivulet_core::{Grants, LastEventId, Matcher, Partitions, Topic, Update, frame::GAP_EVENT};
+use rivulet_core::{Dialect, Grants, LastEventId, Matcher, Partitions, Topic, Update, frame::GAP_EVENT};
 use rivulet_node::{
     Feed, Holding, MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError,
     SubscribeRequest, Transport, Wanted, Worker,
@@ -141,7 +141,13 @@ pub(crate) fn exact(topics: &[&str]) -> SubscribeRequest {
 }
 
 pub(crate) fn request(matchers: Vec<Matcher>) -> SubscribeRequest {
-    SubscribeRequest { matchers, grants: Grants::default(), last_event_id: None, expires_at: None }
+    SubscribeRequest {
+        matchers,
+        grants: Grants::default(),
+        last_event_id: None,
+        expires_at: None,
+        dialect: Dialect::V1,
+    }
 }
 
 /// What a client received: a type, an id and data. An id alone is a cursor heartbeat.

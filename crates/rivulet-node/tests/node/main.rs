@@ -9,6 +9,7 @@ mod gaps;
 mod harness;
 mod inspect;
 mod kick;
+mod measures;
 mod partitions;
 mod resume;
 mod room;

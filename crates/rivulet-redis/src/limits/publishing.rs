@@ -6,7 +6,9 @@
 
 use redis::Value;
 use rivulet_core::{Partition, Update};
-use rivulet_node::{AppendError, Limit, LocalLimits, Peers, Rate, Refused, Share, TransportError, WhenAway};
+use rivulet_node::{
+    AppendError, Limit, LocalLimits, Peers, Rate, Refused, Share, TransportError, Verdict, Verdicts, WhenAway,
+};
 
 use super::counter::{REDIS_TIME, fast, rate_args, word};
 use crate::{
@@ -39,6 +41,7 @@ pub(crate) struct PublishRates {
     /// For rates whose partition is away.
     alone: LocalLimits,
     started: std::time::Instant,
+    pub(crate) verdicts: Verdicts,
 }
 
 impl<'a> Spread<'a> {
@@ -67,7 +70,12 @@ impl<'a> Spread<'a> {
 
 impl PublishRates {
     pub(crate) fn new() -> Self {
-        Self { script: Script::rate(), alone: LocalLimits::default(), started: std::time::Instant::now() }
+        Self {
+            script: Script::rate(),
+            alone: LocalLimits::default(),
+            started: std::time::Instant::now(),
+            verdicts: Verdicts::default(),
+        }
     }
 
     /// Lets the update through the rates that stand elsewhere, all or none of them.
@@ -82,10 +90,14 @@ impl PublishRates {
         for (partition, rates) in &spread.elsewhere {
             let error = match self.take_in(primaries, keys, *partition, rates).await {
                 Ok(Pass::Through(arrivals)) => {
+                    self.verdicts.note_rates(rates.iter().copied(), Verdict::Admitted);
                     taken.0.push((*partition, rates.iter().copied().zip(arrivals).collect()));
                     continue;
                 }
-                Ok(Pass::Refused(refused)) => refused.into(),
+                Ok(Pass::Refused(refused)) => {
+                    self.verdicts.note(refused.limit, Verdict::Refused);
+                    refused.into()
+                }
                 Err(error) => match self.alone(rates, peers, error) {
                     Ok(()) => continue,
                     Err(error) => error,
@@ -115,12 +127,18 @@ impl PublishRates {
 
     /// While a partition is away: what each limit says about that.
     fn alone(&self, rates: &[&Rate], peers: Peers, error: TransportError) -> Result<(), AppendError> {
-        if rates.iter().any(|rate| rate.when_away == WhenAway::Closed) {
+        if let Some(closed) = rates.iter().find(|rate| rate.when_away == WhenAway::Closed) {
+            self.verdicts.note(closed.limit, Verdict::Degraded);
             return Err(error.into());
         }
         let rates: Vec<Rate> = rates.iter().copied().cloned().collect();
         let now = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Ok(self.alone.pass(&rates, Share::among(peers.nodes), now)?)
+        let passed = self.alone.pass(&rates, Share::among(peers.nodes), now);
+        match &passed {
+            Ok(()) => self.verdicts.note_rates(&rates, Verdict::Degraded),
+            Err(refused) => self.verdicts.note(refused.limit, Verdict::Degraded),
+        }
+        Ok(passed?)
     }
 
     async fn take_in(

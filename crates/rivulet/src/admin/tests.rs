@@ -1,6 +1,7 @@
 //! What the admin listener answers, over real sockets.
 
 use reqwest::{Method, Response};
+use rivulet_http::auth::{AuthConfig, Authorizer};
 use rivulet_node::{MemoryTransport, NodeConfig, Retention};
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ impl Listener {
             listener: Arc::default(),
             spans: Arc::default(),
             logs,
+            authorizer: Arc::new(Authorizer::new(AuthConfig::default()).unwrap()),
+            runtime: tokio::runtime::Handle::current(),
         };
         let admin = serve(observed, listener, None).unwrap();
         Self { node, admin, client: reqwest::Client::new(), _memory: memory, _log: Box::new(log) }

@@ -12,7 +12,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{super::key_cache::RefreshTiming, *};
+use super::{
+    super::key_cache::{KeySetReads, RefreshTiming},
+    *,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -166,6 +169,7 @@ async fn an_unknown_key_is_looked_for_once_and_not_too_often() {
         assert_eq!(check_of(verify_signed(&hub, id, Alg::EdDSA).await), Some(Check::KeyUnknown));
     }
     assert_eq!(issuer.requests(), before, "the set is young");
+    assert_eq!(hub.key_set_reads(), KeySetReads { done: 1, failed: 0 });
 }
 
 #[tokio::test]
@@ -202,6 +206,8 @@ async fn a_hub_starts_while_its_issuer_is_down() {
         }
     };
     timeout(DEADLINE, recovered).await.expect("it is tried again");
+    let reads = hub.key_set_reads();
+    assert!(reads.done >= 1 && reads.failed >= 2, "{reads:?}");
 }
 
 #[tokio::test]

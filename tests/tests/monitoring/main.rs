@@ -1,0 +1,10 @@
+//! What is shipped for monitoring: rules and their runbooks, the dashboard, the composition; judged by the real tools.
+
+mod alerts;
+mod compose;
+mod exposition;
+mod expressions;
+mod leak;
+mod promql;
+mod scraped;
+mod shipped;

@@ -1,0 +1,49 @@
+//! The shipped files, and what stands in them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// The top of the repository.
+pub(crate) fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// Where the files for Prometheus and Grafana lie.
+pub(crate) fn monitoring() -> PathBuf {
+    root().join("k8s/monitoring")
+}
+
+/// The text of a file.
+pub(crate) fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// What a YAML file holds, with its anchors and merges resolved.
+pub(crate) fn yaml(path: &str) -> Value {
+    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The text of a member that must be there.
+pub(crate) fn member<'a>(value: &'a Value, name: &str) -> &'a str {
+    value[name].as_str().unwrap_or_else(|| panic!("no text {name} in {value}"))
+}
+
+/// The rules for Prometheus, of all groups.
+pub(crate) fn rules() -> Vec<Value> {
+    let file = yaml("k8s/monitoring/rules.yaml");
+    let groups = file["groups"].as_array().expect("a rule file has groups");
+    let rules = groups.iter().flat_map(|group| group["rules"].as_array().expect("a group has rules"));
+    rules.cloned().collect()
+}
+
+/// The rules that are alerts.
+pub(crate) fn alerts() -> Vec<Value> {
+    rules().into_iter().filter(|rule| rule["alert"].is_string()).collect()
+}
+
+/// The names that recording rules make.
+pub(crate) fn records() -> Vec<String> {
+    rules().iter().filter_map(|rule| rule["record"].as_str().map(str::to_owned)).collect()
+}
