@@ -34,6 +34,8 @@ impl Metrics {
 
     fn samples<'a>(&'a self, name: &'a str, labels: &'a str) -> impl Iterator<Item = f64> + 'a {
         self.0.lines().filter_map(move |line| {
+            // Behind the value of a bucket a trace may stand.
+            let (line, _) = line.split_once(" # ").unwrap_or((line, ""));
             let (series, value) = line.rsplit_once(' ')?;
             let rest = series.strip_prefix(name)?;
             let matches =

@@ -125,7 +125,7 @@ async fn the_table_says_what_a_hub_shows_and_nothing_else() {
     for (name, family) in &shown {
         assert_eq!(&table[name], family, "{name}; left: docs/metrics.md, right: /metrics");
     }
-    assert!(shown.len() > 80, "{}", shown.len());
+    assert!(shown.len() > 70, "{}", shown.len());
 }
 
 #[tokio::test]
@@ -266,6 +266,25 @@ async fn what_happens_is_counted_on_memory() {
 #[tokio::test]
 async fn what_happens_is_counted_on_redis() {
     what_happens_is_counted(Backend::Redis).await;
+}
+
+#[tokio::test]
+async fn who_lost_something_and_who_takes_nothing_are_counted() {
+    let hub = Backend::Memory.hub_with(&["--write-deadline", "1s"]).await;
+    hub.publish(&[("topic", "a"), ("data", "1")]).await;
+    let mut lost = hub.subscribe(&form(&[("topic", "b"), ("lastEventID", "urn:x:never-published")])).await;
+    assert_eq!(lost.event().await.kind.as_deref(), Some("rivulet-gap"));
+    expect(&hub, &[("rivulet_gaps_total", "", 1.0), ("rivulet_streams_behind", "", 0.0)]).await;
+    let _stuck = hub.subscribe("topic=a").await;
+    let data = "x".repeat(256 << 10);
+    eventually("it is ended as stalled", 2 * PATIENCE, || async {
+        hub.publish(&[("topic", "a"), ("data", &data)]).await;
+        let stalled = hub.metrics().sum("rivulet_streams_closed_total", "reason=\"stalled\"");
+        if stalled == Some(1.0) { Ok(()) } else { Err(format!("{stalled:?}")) }
+    })
+    .await;
+    let (behind, live) = (("rivulet_streams_behind", "", 0.0), ("rivulet_streams", "state=\"live\"", 1.0));
+    expect(&hub, &[behind, live]).await;
 }
 
 #[tokio::test]

@@ -21,7 +21,8 @@ impl Exposition {
                     exposition.gauges.insert(name.to_owned());
                 }
             } else if !line.starts_with('#')
-                && let Some((name, value)) = line.rsplit_once(' ')
+                // Behind the value of a bucket a trace may stand.
+                && let Some((name, value)) = line.split(" # ").next().unwrap_or(line).rsplit_once(' ')
                 && let Ok(value) = value.parse()
             {
                 exposition.values.insert(name.to_owned(), value);
@@ -54,9 +55,11 @@ mod tests {
     fn gauges_are_told_from_counters() {
         let exposition = Exposition::parse(
             "# HELP a Of a.\n# TYPE a gauge\na 3\n# TYPE b counter\nb_total 4\n# TYPE c gauge\nc{x=\"y z\"} 1.5\n\
+             d_bucket{le=\"1\"} 2 # {trace_id=\"0a\"} 0.5 7\n\
              # EOF\n",
         );
         assert_eq!(exposition.gauges().collect::<Vec<_>>(), [("a", 3.0), ("c{x=\"y z\"}", 1.5)]);
+        assert_eq!(exposition.value("d_bucket{le=\"1\"}"), Some(2.0));
         assert_eq!((exposition.value("b_total"), exposition.value("b")), (Some(4.0), None));
     }
 }

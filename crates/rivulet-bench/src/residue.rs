@@ -204,14 +204,15 @@ fn wait_for(
     }
 }
 
-/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, and the
-/// named ones and open files are looked at for themselves.
+/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, nor does
+/// what the runtime is about, and the named ones and open files are looked at for themselves.
 fn tells_of_connections(series: &str) -> bool {
     let name = series.split_once('{').map_or(series, |(name, _)| name);
     let is_named = NAMED.iter().any(|(named, _)| *named == name);
     !is_named
         && !name.starts_with("process_")
-        && name != HEAP
+        && !name.starts_with(HEAP)
+        && name != "rivulet_runtime_tasks"
         && !name.ends_with("_seconds")
         && !name.contains("_memory_")
 }

@@ -116,14 +116,16 @@ impl Histogram {
     /// Counts several; from one thread only, which is the only writer. What lies in one bucket, as the frames of one
     /// write mostly do, is looked up once.
     pub(crate) fn count(&self, all_nanos: impl IntoIterator<Item = u64>) {
-        let (mut bucket, mut within, mut n, mut sum) = (0, 1..=0, 0, 0);
+        let (mut bucket, mut n, mut sum) = (0, 0, 0);
+        // Of the bucket; none yet, so that nothing lies within.
+        let (mut from, mut to) = (u64::MAX, 0);
         for nanos in all_nanos {
-            if !within.contains(&nanos) {
+            if nanos < from || nanos > to {
                 count(&self.counts[bucket], n);
                 bucket = self.bucket(nanos);
                 n = 0;
-                let from = bucket.checked_sub(1).map_or(0, |below| self.bounds[below] + 1);
-                within = from..=self.bounds.get(bucket).copied().unwrap_or(u64::MAX);
+                from = bucket.checked_sub(1).map_or(0, |below| self.bounds[below] + 1);
+                to = self.bounds.get(bucket).copied().unwrap_or(u64::MAX);
             }
             n += 1;
             sum += nanos;
