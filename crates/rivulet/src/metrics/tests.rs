@@ -8,11 +8,12 @@ use rivulet_http::auth::{AuthConfig, Authorizer};
 use rivulet_node::{MemoryTransport, Node, NodeConfig, Retention};
 
 use super::{families::ALL, *};
-use crate::memory::MemorySampler;
+use crate::{logs::Logs, memory::MemorySampler};
 
 fn render(partitions: u16) -> String {
     let partitions = Partitions::new(partitions).unwrap();
     let (transport, feed) = MemoryTransport::partitioned(Retention::default(), partitions);
+    let (logs, _log) = Logs::nowhere("info");
     let observed = Observed {
         node: Node::start(transport, feed, NodeConfig::default()),
         memory: MemorySampler::start(None).state(),
@@ -20,6 +21,7 @@ fn render(partitions: u16) -> String {
         listener: Arc::default(),
         authorizer: Arc::new(Authorizer::new(AuthConfig::default()).unwrap()),
         spans: Arc::default(),
+        logs,
         runtime: tokio::runtime::Handle::current(),
     };
     Metrics::new(observed).render().unwrap()
