@@ -183,6 +183,7 @@ async fn what_a_subscription_asks_redis_is_recorded_below_its_step() {
         grants: Grants::default(),
         last_event_id: Some(LastEventId::parse(&first, Partitions::ONE)),
         expires_at: None,
+        dialect: rivulet_core::Dialect::V1,
     };
     let reserve = async {
         let reserved = node.enter().reserve(request, None).with_context(recorded()).await;
