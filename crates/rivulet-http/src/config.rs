@@ -12,6 +12,7 @@ use crate::{
     cors::CorsPolicy,
     proxy_header::ProxyProtocol,
     stats::HttpStats,
+    trace_headers::TraceHeaders,
 };
 
 /// The hub's URL if none is configured. Only relative topics and patterns, and the reserved namespace, depend on it.
@@ -72,6 +73,8 @@ pub struct HttpConfig {
     /// `SO_SNDBUF` of each connection, in bytes. The system's default lets a reader that has stopped take megabytes of
     /// the kernel's memory; with 32 KiB it takes 45 KB at most.
     pub send_buffer_len: usize,
+    /// By which headers requests say from which span they come.
+    pub trace_headers: TraceHeaders,
     /// What is counted: to be read by whoever shows metrics.
     pub stats: Arc<HttpStats>,
 }
@@ -103,6 +106,7 @@ impl HttpConfig {
             shutdown_timeout: Duration::from_secs(10),
             requests_max: 25_600,
             send_buffer_len: 32 * 1024,
+            trace_headers: TraceHeaders::default(),
             stats: Arc::default(),
         }
     }

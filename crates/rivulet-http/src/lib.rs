@@ -58,3 +58,4 @@ pub use listener_stats::ListenerStats;
 pub use proxy_header::ProxyProtocol;
 pub use server::{HttpServerHandle, serve};
 pub use stats::{HttpSnapshot, HttpStats, PublishOutcome};
+pub use trace_headers::TraceHeaders;

@@ -46,7 +46,7 @@ pub(crate) fn begin(hub: &Hub, request: &HttpRequest) -> Span {
     let builder = SpanBuilder::from_name(name)
         .with_kind(SpanKind::Server)
         .with_attributes([KeyValue::new(HTTP_REQUEST_METHOD, method), KeyValue::new(HTTP_ROUTE, HUB_PATH)]);
-    let span = Span::begin(builder, &trace_headers::parent(request.headers()));
+    let span = Span::begin(builder, &trace_headers::parent(request.headers(), hub.config.trace_headers));
     span.set(|| attributes(hub, request));
     span
 }

@@ -24,17 +24,33 @@ const UBER_TRACE_ID_LEN_MAX: usize = 32 + 16 + 16 + 2 + 3 * 3;
 const UBER_SAMPLED: u8 = 1;
 const UBER_DEBUG: u8 = 2;
 
+/// Which headers are looked at. The default: all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceHeaders {
+    /// `traceparent` and `tracestate`.
+    pub w3c: bool,
+    /// `uber-trace-id`, where there is no valid `traceparent`.
+    pub jaeger: bool,
+}
+
+impl Default for TraceHeaders {
+    fn default() -> Self {
+        Self { w3c: true, jaeger: true }
+    }
+}
+
 /// The context with the span that a request comes from; without one if it comes from none.
-pub(crate) fn parent(headers: &HeaderMap) -> Context {
+pub(crate) fn parent(headers: &HeaderMap, which: TraceHeaders) -> Context {
     let none = Context::new();
-    if let Some(traceparent) = only(headers, TRACEPARENT).filter(|text| is_traceparent(text)) {
+    let traceparent = only(headers, TRACEPARENT).filter(|text| which.w3c && is_traceparent(text));
+    if let Some(traceparent) = traceparent {
         let fields = Fields { traceparent, tracestate: tracestate(headers) };
         let extracted = TraceContextPropagator::new().extract_with_context(&none, &fields);
         if extracted.span().span_context().is_valid() {
             return extracted;
         }
     }
-    match only(headers, UBER_TRACE_ID).and_then(uber) {
+    match only(headers, UBER_TRACE_ID).filter(|_| which.jaeger).and_then(uber) {
         Some(span) => none.with_remote_span_context(span),
         None => none,
     }

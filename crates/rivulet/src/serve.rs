@@ -223,6 +223,7 @@ fn http_config(config: &Config, room: Room) -> HttpConfig {
         trusted_proxies: config.listener.trusted_proxies.clone(),
         forwarding_header: config.listener.forwarding_header,
         send_buffer_len: config.send_buffer,
+        trace_headers: config.telemetry.as_ref().map_or(http.trace_headers, |to| to.trace_headers),
         ..http
     }
 }

@@ -19,7 +19,7 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 
 /// Trace, span, whether it is recorded, and the state; nothing if there is no span.
 fn found(lines: &[(&str, &str)]) -> Option<(String, String, bool, String)> {
-    let context = parent(&headers(lines));
+    let context = parent(&headers(lines), TraceHeaders::default());
     let span = context.span().span_context().clone();
     span.is_valid().then(|| {
         let state = span.trace_state().header();
@@ -135,4 +135,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn only_the_headers_that_are_asked_for_are_read() {
+    let traceparent = format!("00-{TRACE}-{SPAN}-01");
+    let uber = format!("{TRACE}:{SPAN}:0:1");
+    let read = |line: (&str, &str), w3c, jaeger| {
+        let context = parent(&headers(&[line]), TraceHeaders { w3c, jaeger });
+        context.span().span_context().is_valid()
+    };
+    assert!(read(("traceparent", &traceparent), true, false));
+    assert!(!read(("traceparent", &traceparent), false, true));
+    assert!(read(("uber-trace-id", &uber), false, true));
+    assert!(!read(("uber-trace-id", &uber), true, false));
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use opentelemetry_sdk::trace::Sampler;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use rivulet_http::TraceHeaders;
 use url::Url;
 
 use super::{
@@ -26,6 +27,8 @@ pub(crate) struct TelemetryConfig {
     pub(super) collector: CollectorConfig,
     pub(super) queue: QueueConfig,
     pub(super) sampler: Sampler,
+    /// By which headers requests say where they come from.
+    pub(crate) trace_headers: TraceHeaders,
     /// Attributes of the resource, ours and the operator's, without what only a running node knows.
     pub(super) resource: Vec<(String, String)>,
 }
@@ -81,11 +84,12 @@ impl TelemetryConfig {
         let collector = variables.collector();
         let queue = variables.queue();
         let sampler = variables.sampler();
+        let trace_headers = variables.propagators();
         let resource = resource::read(&mut variables);
         if !variables.mistakes.is_empty() {
             return Err(variables.mistakes);
         }
-        Ok(collector.map(|collector| Self { collector, queue, sampler, resource }))
+        Ok(collector.map(|collector| Self { collector, queue, sampler, trace_headers, resource }))
     }
 }
 
@@ -212,6 +216,23 @@ impl Variables<'_> {
         let delay = self.millis(["OTEL_BSP_SCHEDULE_DELAY"; 2]).unwrap_or(DELAY);
         let batch_len_max = batch.unwrap_or(BATCH_LEN_MAX).min(queue);
         QueueConfig { queue_len_max: queue, batch_len_max, delay }
+    }
+
+    /// Without the variable all that there are; baggage is nothing that a hub reads.
+    fn propagators(&mut self) -> TraceHeaders {
+        let read = self.value(["OTEL_PROPAGATORS"; 2], |text| {
+            let mut read = TraceHeaders { w3c: false, jaeger: false };
+            for name in text.split(',').map(str::trim) {
+                match name {
+                    "tracecontext" => read.w3c = true,
+                    "jaeger" => read.jaeger = true,
+                    "baggage" | "none" => {}
+                    _ => return Err("must be a list of tracecontext, jaeger, baggage and none"),
+                }
+            }
+            Ok(read)
+        });
+        read.unwrap_or_default()
     }
 
     fn sampler(&mut self) -> Sampler {

@@ -8,6 +8,7 @@ use std::{
 use opentelemetry::{InstrumentationScope, global::BoxedTracer, trace::TracerProvider as _};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
 use opentelemetry_semantic_conventions::SCHEMA_URL;
+use rivulet_node::trace::HonouringLinks;
 use tracing::{info, warn};
 
 use super::{
@@ -89,7 +90,7 @@ fn provider<E: opentelemetry_sdk::trace::SpanExporter + 'static>(
     let processor = BatchSpanProcessor::builder(counted).with_batch_config(batches).build();
     SdkTracerProvider::builder()
         .with_span_processor(Gate::new(processor, Arc::clone(stats), queue.queue_len_max))
-        .with_sampler(config.sampler.clone())
+        .with_sampler(HonouringLinks(config.sampler.clone()))
         .with_resource(resource(&config.resource, node_id))
         .build()
 }

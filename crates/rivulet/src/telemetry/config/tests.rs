@@ -29,6 +29,16 @@ fn without_an_endpoint_or_switched_off_there_is_nothing() {
 }
 
 #[test]
+fn headers_are_read_as_propagators_say() {
+    let headers = |list: &str| with(&[("OTEL_PROPAGATORS", list)]).trace_headers;
+    assert_eq!(headers("tracecontext,baggage"), TraceHeaders { w3c: true, jaeger: false });
+    assert_eq!(headers(" jaeger "), TraceHeaders { w3c: false, jaeger: true });
+    assert_eq!(headers("none"), TraceHeaders { w3c: false, jaeger: false });
+    let mistakes = read(&[AN_ENDPOINT, ("OTEL_PROPAGATORS", "tracecontext,b3")]).unwrap_err();
+    assert!(mistakes[0].contains("OTEL_PROPAGATORS") && mistakes[0].contains("b3"), "{mistakes:?}");
+}
+
+#[test]
 fn the_defaults_are_those_of_the_standard() {
     let config = with(&[]);
     assert_eq!(config.collector.protocol, Protocol::HttpProtobuf);
@@ -38,6 +48,7 @@ fn the_defaults_are_those_of_the_standard() {
     assert_eq!((config.queue.queue_len_max, config.queue.batch_len_max), (2048, 512));
     assert_eq!(config.queue.delay, Duration::from_secs(5));
     assert_eq!(format!("{:?}", config.sampler), "ParentBased(AlwaysOn)");
+    assert_eq!(config.trace_headers, TraceHeaders::default());
 }
 
 #[test]
