@@ -13,9 +13,9 @@ use crate::error_type::ErrorType;
 pub(crate) const PIPELINE: &str = "pipeline";
 
 /// All scripts, and what is none.
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "append", "tick", "read", "index", PIPELINE, "admit", "settle", "stage", "switch", "renew", "before",
-    "rate", "kick", "kicked", "open", "takeover",
+    "rate", "kick", "kicked", "kicks", "open", "takeover",
 ];
 
 /// See the module.

@@ -133,7 +133,7 @@ async fn a_redis_that_is_gone_is_named_too() {
     eventually("appends fail at once", || async {
         let _ = publish(&node).await;
         let last = named(&exporter, "EVALSHA append").pop().unwrap();
-        value(&last, "error.type") == Some("unavailable".into())
+        value(&last, "error.type") == Some("away".into())
     })
     .await;
 }
