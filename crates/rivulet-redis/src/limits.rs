@@ -44,12 +44,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use self::{
-    counter::{Admission, Counter},
-    lessee::Lessee,
-    peers::Others,
-    told::LimitStats,
-};
+use self::{counter::Admission, counter::Counter, lessee::Lessee, peers::Others, told::LimitStats};
 pub(crate) use self::{
     counter::{REDIS_TIME, word},
     publishing::{PublishRates, Spread, Taken, key_and_args, refusal},
@@ -382,8 +377,7 @@ impl Keeper for Limits {
 
 impl State {
     fn tell(&mut self, place: (Limit, Scope), change: i64) {
-        let untold = self.untold.entry(place).or_insert(0);
-        *untold += change;
+        *self.untold.entry(place).or_insert(0) += change;
     }
 }
 
