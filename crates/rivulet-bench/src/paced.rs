@@ -89,10 +89,13 @@ impl Pace {
         }
     }
 
-    /// False if all publishers wait for answers.
+    /// False if all publishers wait for answers. Of those that are as free as others, each has its turn: a hub closes a
+    /// connection that never asks for anything.
     fn publish_one(&self, client: &mut Client, number: u32) -> anyhow::Result<bool> {
-        let publisher =
-            (0..client.publishers.len()).min_by_key(|index| client.publishers[*index].outstanding);
+        let count = client.publishers.len();
+        let turn = number as usize % count;
+        let publisher = (0..count)
+            .min_by_key(|index| (client.publishers[*index].outstanding, (index + count - turn) % count));
         let free = publisher.filter(|index| client.publishers[*index].outstanding < PIPELINE);
         let Some(publisher) = free else { return Ok(false) };
         client.publish(publisher, &self.topic, number)?;
