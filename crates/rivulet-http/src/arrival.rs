@@ -75,7 +75,7 @@ impl Arrivals {
         stats: Arc<ListenerStats>,
         stopping: GracefulShutdownSignal,
     ) -> Self {
-        let gate = Gate::new(config.requests_max, stats.clone());
+        let gate = Gate::new(config.requests_max, stats.clone(), config.stats.clone());
         let handshakes = Handshakes::new(config.handshakes_max);
         Self { config, gate, handshakes, stats, stopping }
     }

@@ -23,6 +23,7 @@ use crate::{
     listener_stats::{ListenerStats, count},
     problem::Problem,
     rarely::Rarely,
+    stats::HttpStats,
 };
 
 /// How many connections per worker may be told that they are too many. Beyond, they are closed without an answer.
@@ -43,15 +44,16 @@ pub(crate) struct Gate {
     refusing: Cell<usize>,
     answer: Bytes,
     stats: Arc<ListenerStats>,
+    http: Arc<HttpStats>,
 }
 
 /// One connection's passage through the gate; ends with the handover or with the connection.
 pub(crate) struct Passage(Rc<Gate>);
 
 impl Gate {
-    pub(crate) fn new(open_max: usize, stats: Arc<ListenerStats>) -> Rc<Self> {
+    pub(crate) fn new(open_max: usize, stats: Arc<ListenerStats>, http: Arc<HttpStats>) -> Rc<Self> {
         let (open, refusing) = (Cell::new(0), Cell::new(0));
-        Rc::new(Self { open, open_max, refusing, answer: answer(open_max), stats })
+        Rc::new(Self { open, open_max, refusing, answer: answer(open_max), stats, http })
     }
 
     /// Lets a connection in, or counts it as refused.
@@ -62,6 +64,7 @@ impl Gate {
             return Some(Passage(Rc::clone(self)));
         }
         count(&self.stats.refused_busy);
+        self.http.count_refused(&Problem::node_busy(self.open_max));
         if let Some(unsaid) = BUSY.say(Instant::now()) {
             tracing::warn!(
                 requests_max = self.open_max,

@@ -11,6 +11,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use percent_encoding::percent_decode_str;
+use rivulet_core::TRACE_STATE_LEN_MAX;
 
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
@@ -81,11 +82,13 @@ fn is_traceparent(text: &str) -> bool {
     is_shaped && is_long_enough
 }
 
-/// `tracestate`, whose members may stand in several headers (§3.3.1.1).
+/// `tracestate`, whose members may stand in several headers (§3.3.1.1). One that is too long to travel with an update is
+/// passed by: a stream would keep it for as long as it lasts.
 fn tracestate(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(TRACESTATE).map(|value| value.to_str().ok());
     let values = values.collect::<Option<Vec<&str>>>()?;
-    (!values.is_empty()).then(|| values.join(","))
+    let state = values.join(",");
+    (!state.is_empty() && state.len() <= TRACE_STATE_LEN_MAX).then_some(state)
 }
 
 /// What the library looks for.

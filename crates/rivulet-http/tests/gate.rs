@@ -36,6 +36,8 @@ async fn one_connection_too_many_reads_what_it_has_to_know() {
     eventually("there is room again", || hub.stats().open.load(Relaxed) == 0).await;
     assert_eq!(hub.get("match=a").await.status(), 200);
     assert_eq!(hub.stats().refused_busy.load(Relaxed), 1);
+    let counted = hub.stats.snapshot().refused;
+    assert!(counted.contains(&("node-busy", 1)), "{counted:?}");
     drop(stream);
     hub.left_nothing().await;
 }

@@ -143,7 +143,6 @@ impl Seats {
                 };
                 budget -= 1;
                 if !self.seats[member].behind {
-                    self.clock.serves();
                     self.serve(member);
                 }
             }
@@ -190,6 +189,7 @@ impl Seats {
 
     /// Writes to a seat what it has still to take, as far as the socket takes it and its turn lasts.
     pub(crate) fn serve(&mut self, key: usize) {
+        self.clock.serves();
         for _ in 0..WRITES_IN_A_ROW_MAX {
             match self.write_some(key) {
                 Next::Again => {}

@@ -14,8 +14,11 @@ use crate::{
     seats::Seats,
 };
 
-/// What is followed, by the source whose pass brings it. A pass that takes too long stops the intake, so this is as
-/// bounded as the rings are.
+/// How many updates of one pass are counted. The count is a look at each member for each of them, at the end of the pass:
+/// with so many it takes less time than the writes of the pass did.
+const COUNTED_MAX: usize = 8;
+
+/// What is followed, by the source whose pass brings it.
 pub(crate) type Followed = HashMap<u32, Vec<Follow>>;
 
 /// A recorded update that a pass brings.
@@ -36,11 +39,20 @@ impl Seats {
         let of_patterns =
             delivery.patterns.iter().filter_map(|id| self.by_pattern.get(&(*id, delivery.partition)));
         for key in of_topics.chain(of_patterns) {
+            // Without a pass there is nothing to wait for: the ring had it before.
+            if !self.sources[*key as usize].queued {
+                continue;
+            }
             let followed = self.followed.entry(*key).or_default();
             // An update may name a topic twice.
-            if !followed.last().is_some_and(|last| Arc::ptr_eq(&last.delivery, delivery)) {
+            if followed.last().is_some_and(|last| Arc::ptr_eq(&last.delivery, delivery)) {
+                continue;
+            }
+            if followed.len() < COUNTED_MAX {
                 let (delivery, trace) = (delivery.clone(), trace.clone());
                 followed.push(Follow { delivery, trace, serials_drawn: self.serials_drawn });
+            } else {
+                trace.leaves_uncounted();
             }
         }
     }

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -128,6 +128,8 @@ pub(crate) struct MessageTrace {
     reached: AtomicU64,
     skipped: AtomicU64,
     lagging: AtomicU64,
+    /// Whether some subscribers are in none of these.
+    uncounted: AtomicBool,
 }
 
 impl MessageTrace {
@@ -149,7 +151,7 @@ impl MessageTrace {
         }
         attributes.push(position_of(position));
         attributes.push(KeyValue::new("rivulet.workers", number(workers as u64)));
-        attributes.push(KeyValue::new("rivulet.age_at_dispatch", age(position).as_secs_f64()));
+        attributes.push(KeyValue::new("rivulet.age_at_dispatch", age(node, position).as_secs_f64()));
         if let Some(received) = received {
             let waited = taken.saturating_duration_since(received);
             attributes.push(KeyValue::new("rivulet.queue_time", waited.as_secs_f64()));
@@ -164,8 +166,10 @@ impl MessageTrace {
             .with_attributes(attributes);
         let span = Span::begin(builder, &parent);
         let none = || AtomicU64::new(0);
-        span.is_recorded()
-            .then(|| Arc::new(Self { span, taken, reached: none(), skipped: none(), lagging: none() }))
+        span.is_recorded().then(|| {
+            let (reached, skipped, lagging) = (none(), none(), none());
+            Arc::new(Self { span, taken, reached, skipped, lagging, uncounted: AtomicBool::new(false) })
+        })
     }
 
     pub(crate) fn count(&self, fate: Fate) {
@@ -176,11 +180,19 @@ impl MessageTrace {
         };
         counter.fetch_add(1, Relaxed);
     }
+
+    /// Some of those whom it is for are not counted: too much is counted already.
+    pub(crate) fn leaves_uncounted(&self) {
+        self.uncounted.store(true, Relaxed);
+    }
 }
 
 impl Drop for MessageTrace {
     fn drop(&mut self) {
         let count = |name, counter: &AtomicU64| KeyValue::new(name, number(counter.load(Relaxed)));
+        if self.uncounted.load(Relaxed) {
+            self.span.set(|| [KeyValue::new("rivulet.subscribers.uncounted", true)]);
+        }
         self.span.set(|| {
             [
                 count("rivulet.subscribers.reached", &self.reached),
@@ -193,8 +205,10 @@ impl Drop for MessageTrace {
     }
 }
 
-/// How long ago an update got its position, by this node's clock: positions are times of the transport's.
-fn age(position: Position) -> Duration {
-    let at = UNIX_EPOCH + Duration::from_micros(position.as_micros());
-    SystemTime::now().duration_since(at).unwrap_or_default()
+/// How long ago an update got its position, which is a time of the transport's.
+fn age(node: &NodeShared, position: Position) -> Duration {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = u64::try_from(wall.as_micros()).unwrap_or(u64::MAX);
+    let now = wall.saturating_add_signed(node.transport.clock_offset_micros().saturating_neg());
+    Duration::from_micros(now.saturating_sub(position.as_micros()))
 }

@@ -4,7 +4,9 @@
 //! Redis keeps the last kicks with the time at which each was told. Whenever the node is subscribed anew it reads them, and
 //! those that it has not heard end whom they fit, if he was there when they were told. Ages are compared, as Redis tells
 //! them, not clocks: that of this machine need not be right. In doubt (the reading takes its time, and a worker counts in
-//! quarters of a second) a connection has come after the kick, and stays.
+//! quarters of a second) a connection has come after the kick, and stays. Only where Redis' time was set back since a kick
+//! was told, nobody knows when that was: then it ends whom it fits now. Who was ended too much comes back, but a stream
+//! that should have ended must not stay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,6 +34,7 @@ const KEPT: Duration = Duration::from_secs(600);
 pub(crate) const KEPT_MICROS: u128 = KEPT.as_micros();
 /// How many kicks are kept.
 pub(crate) const RECORD_LEN: usize = 256;
+
 /// How far this node has heard kicks.
 pub(crate) struct Hearing {
     started: Instant,
@@ -173,7 +176,7 @@ impl Recorded {
         let [Value::BulkString(age), Value::BulkString(message)] = entry else { return None };
         let micros: i64 = std::str::from_utf8(age).ok()?.parse().ok()?;
         let (kick, target) = kick_message::parse(message.strip_prefix(b"K")?)?;
-        // Where the time was set back, it was told just now.
+        // Where the time was set back, the age is negative: see the module.
         let told = begun.checked_sub(Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
         Some(Self { kick, target, told })
     }

@@ -150,3 +150,15 @@ fn only_the_headers_that_are_asked_for_are_read() {
     assert!(read(("uber-trace-id", &uber), false, true));
     assert!(!read(("uber-trace-id", &uber), true, false));
 }
+
+#[test]
+fn a_tracestate_that_is_too_long_to_travel_is_passed_by() {
+    let traceparent = format!("00-{TRACE}-{SPAN}-01");
+    let long = format!("a={}", "x".repeat(250));
+    let lines = |times| {
+        let states = (0..times).map(|_| ("tracestate", long.as_str()));
+        [("traceparent", traceparent.as_str())].into_iter().chain(states).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&lines(1)), expected(true, &long));
+    assert_eq!(found(&lines(3)), expected(true, ""));
+}

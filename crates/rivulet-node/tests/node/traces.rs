@@ -331,3 +331,28 @@ async fn a_drain_and_a_kick_have_traces_of_their_own() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn of_a_burst_that_is_recorded_a_bounded_number_is_counted() {
+    local(async {
+        let (exporter, hub) = (record(), Hub::start(NodeConfig::default()));
+        let _reader = subscribed(&hub, "a", &[]).await;
+        let mut burst = tokio::task::JoinSet::new();
+        for _ in 0..30 {
+            let node = hub.node.clone();
+            let publishing = async move { node.publish(update(&["a"], "x"), None, Vec::new()).await };
+            burst.spawn(publishing.with_context(coming_from(TraceFlags::SAMPLED)));
+        }
+        assert!(burst.join_all().await.iter().all(Result::is_ok));
+        let spans = ended(&exporter, 60).await;
+        let processed: Vec<_> = spans.iter().filter(|span| span.name == "process").collect();
+        let uncounted = |span: &SpanData| value(span, "rivulet.subscribers.uncounted") == Some(true.into());
+        let (left_out, counted): (Vec<_>, Vec<_>) = processed.into_iter().partition(|span| uncounted(span));
+        // The reader takes some of them in its first turn.
+        let sums =
+            |spans: &[&SpanData]| spans.iter().map(|span| fates(span).iter().sum()).collect::<Vec<i64>>();
+        assert_eq!((sums(&counted), sums(&left_out)), (vec![1; counted.len()], vec![0; left_out.len()]));
+        assert_eq!((counted.len(), left_out.len()), (8, 22), "one pass brings all of them");
+    })
+    .await;
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use opentelemetry::{InstrumentationScope, global::BoxedTracer, trace::TracerProvider as _};
-use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider};
 use opentelemetry_semantic_conventions::SCHEMA_URL;
 use rivulet_node::trace::HonouringLinks;
 use tracing::{info, warn};
@@ -88,9 +88,64 @@ fn provider<E: opentelemetry_sdk::trace::SpanExporter + 'static>(
         .build();
     let counted = Counted::new(exporter, Arc::clone(stats));
     let processor = BatchSpanProcessor::builder(counted).with_batch_config(batches).build();
-    SdkTracerProvider::builder()
+    let builder = SdkTracerProvider::builder()
         .with_span_processor(Gate::new(processor, Arc::clone(stats), queue.queue_len_max))
-        .with_sampler(HonouringLinks(config.sampler.clone()))
-        .with_resource(resource(&config.resource, node_id))
-        .build()
+        .with_resource(resource(&config.resource, node_id));
+    // Who does not ask parents does not ask linked spans either: `always_off` records nothing.
+    let builder = match config.sampler.clone() {
+        sampler @ Sampler::ParentBased(_) => builder.with_sampler(HonouringLinks(sampler)),
+        sampler => builder.with_sampler(sampler),
+    };
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::{
+        Context, SpanId, TraceFlags, TraceId,
+        trace::{Link, Span as _, SpanBuilder, SpanContext, TraceState, Tracer as _},
+    };
+    use opentelemetry_sdk::{
+        error::OTelSdkResult,
+        trace::{SpanData, SpanExporter},
+    };
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Nowhere;
+
+    impl SpanExporter for Nowhere {
+        async fn export(&self, _: Vec<SpanData>) -> OTelSdkResult {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_recorded_span_is_honoured_where_parents_are() {
+        let recorded = |sampler: &str| {
+            let variables = [
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+                ("OTEL_TRACES_SAMPLER", sampler),
+                ("OTEL_TRACES_SAMPLER_ARG", "0"),
+            ];
+            let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            let config = TelemetryConfig::read(&environment.collect()).unwrap().unwrap();
+            let provider = provider(&config, Nowhere, "node".into(), &Arc::default());
+            let other = SpanContext::new(
+                TraceId::from(7),
+                SpanId::from(7),
+                TraceFlags::SAMPLED,
+                true,
+                TraceState::default(),
+            );
+            let builder = SpanBuilder::from_name("process").with_links(vec![Link::with_context(other)]);
+            provider.tracer("test").build_with_context(builder, &Context::new()).span_context().is_sampled()
+        };
+        assert!(recorded("parentbased_traceidratio"));
+        assert!(recorded("parentbased_always_off"));
+        assert!(recorded("always_on"));
+        assert!(!recorded("traceidratio"));
+        assert!(!recorded("always_off"));
+    }
 }
