@@ -27,6 +27,7 @@ pub mod subscriber;
 pub mod tap;
 pub mod tls;
 pub mod tokens;
+pub mod tools;
 pub mod wire;
 
 pub use deadline::{PATIENCE, eventually, within};
