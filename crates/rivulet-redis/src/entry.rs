@@ -41,7 +41,9 @@ impl Entry {
         let (mut previous, mut content, mut len) = (None, Vec::new(), None);
         let mut fields = fields.into_iter();
         while let Some(name) = fields.next() {
-            let (Value::BulkString(name), Value::BulkString(value)) = (name, fields.next()?) else { return None };
+            let (Value::BulkString(name), Value::BulkString(value)) = (name, fields.next()?) else {
+                return None;
+            };
             match &name[..] {
                 b"p" => previous = Some(parse_position(&value)?),
                 b"e" | b"t" => content = value,

@@ -110,7 +110,11 @@ impl FeedWriter {
             Announcement::Birth(birth) => self.born(partition, birth).await,
             Announcement::Kick(kick, target) => self.kick(kick, *target).await,
             Announcement::UnreadableKick(cause) => {
-                self.kicks.primaries.unreadable.note(cause, "a kick", "it has a target that is not known here");
+                self.kicks.primaries.unreadable.note(
+                    cause,
+                    "a kick",
+                    "it has a target that is not known here",
+                );
                 Ok(())
             }
             // What it announced may stand in the log.

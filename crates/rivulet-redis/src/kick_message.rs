@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn what_a_newer_version_asks_for_is_told_from_what_is_damaged() {
-        let check = |message: &str, cause: Cause| assert_eq!(parse(message.as_bytes()), Err(cause), "{message}");
+        let check =
+            |message: &str, cause: Cause| assert_eq!(parse(message.as_bytes()), Err(cause), "{message}");
         let number = "0000000000000001";
         check(&format!("{number} {{\"subject\":\"a\",\"country\":\"b\"}}"), Cause::Newer);
         check(&format!("{number} {{\"scope\":[\"unknown\",\"x\"]}}"), Cause::Newer);

@@ -76,8 +76,7 @@ pub(crate) async fn open(
     let (knows, must) = formats();
     let partitions = keys.partitions().count().to_string();
     let args = [knows.to_string(), partitions.clone(), must.to_string(), FORMAT_OLDEST.to_string()];
-    let call =
-        Call { keys: vec![keys.layout.as_bytes()], args: args.iter().map(String::as_bytes).collect() };
+    let call = Call { keys: vec![keys.layout.as_bytes()], args: args.iter().map(String::as_bytes).collect() };
     let (script, begun) = (Script::open(), Instant::now());
     let layout = script.run(&mut connection, &call, Asking::No).await;
     connector.stats.note(script.name, begun.elapsed(), layout.as_ref().err().map(ErrorType::of));

@@ -29,8 +29,8 @@ use crate::{
     refusal::Refusal,
     script::{Asking, Call, Script},
     topology::Topology,
-    unreadable::Unreadable,
     traced,
+    unreadable::Unreadable,
 };
 
 /// How many bytes of appends may be on their way. What comes when they are is refused at once.

@@ -69,10 +69,7 @@ async fn what_an_append_leaves_is_what_was_recorded() {
     let expected = fields(&[("p", first.as_bytes()), ("t", b"a\nb"), ("n", len.as_bytes())]);
     assert_eq!(index[1], (at(&second), expected));
 
-    let digest = "4e6e1c5bd7ad4d2bb4ca1b5f0b5f7fdd1b1c0c3a".len();
     let used: String = server.command(&["GET", "{rivulet:0}k:key"]).await;
-    let (position, content) = used.split_once(' ').unwrap();
-    assert_eq!((position, content.len()), (&*second, digest), "{used}");
     let content = sha1_smol::Sha1::from(ENVELOPE).digest().to_string();
     assert_eq!(used, format!("{second} {content}"), "a repeat at another version is compared with it");
     let id: String = server.command(&["GET", "{rivulet:0}i:x"]).await;
@@ -93,7 +90,12 @@ async fn append_as(server: &RedisServer, old: &str, new: &str, update: &Update, 
     for name in ["clock", "birth", "index", "clock", "clock", "t:a", "l:a"] {
         command.arg(key(name));
     }
-    command.arg(&envelope::encode(update)[..]).arg("a").arg(position).arg(key("firehose")).arg(key("control"));
+    command
+        .arg(&envelope::encode(update)[..])
+        .arg("a")
+        .arg(position)
+        .arg(key("firehose"))
+        .arg(key("control"));
     for arg in ["PUBLISH", "", "1000", "1000", "1000", "60000000", "1000000", "66000"] {
         command.arg(arg);
     }
@@ -111,7 +113,8 @@ async fn what_a_newer_version_changes_is_read_from_the_log_or_said_to_be_lost() 
     let update = update(&["a"], None);
     // Another kind of announcement, and an envelope at another place.
     append_as(&server, "local announcement = head", "local announcement = 'U' .. head", &update, 0).await;
-    append_as(&server, "'p', before, 'e', envelope", "'p', before, 'e2', envelope, 'x', 'y'", &update, 0).await;
+    append_as(&server, "'p', before, 'e', envelope", "'p', before, 'e2', envelope, 'x', 'y'", &update, 0)
+        .await;
     let log = entries(&server, "{rivulet:0}t:a").await;
     let positions: Vec<Position> = log
         .iter()
@@ -120,7 +123,7 @@ async fn what_a_newer_version_changes_is_read_from_the_log_or_said_to_be_lost() 
     assert_eq!(positions[0], before);
     let mut seen = Vec::new();
     while seen.len() < 3 {
-        match tokio::time::timeout(std::time::Duration::from_secs(20), feed.next()).await.unwrap().unwrap() {
+        match tokio::time::timeout(std::time::Duration::from_secs(20), feed.recv()).await.unwrap().unwrap() {
             FeedEvent::Update(appended) => seen.push((appended.position, true)),
             FeedEvent::Lost { through, .. } => seen.push((through, false)),
             _ => {}
@@ -131,12 +134,10 @@ async fn what_a_newer_version_changes_is_read_from_the_log_or_said_to_be_lost() 
     assert_eq!(seen[2], (positions[2], true));
     let selection = Selection::Topics(Arc::new([Topic::parse("a").unwrap()]));
     let limits = PageLimits { len: 100, bytes: 1 << 20 };
-    for selection in [selection] {
-        let page = node.read(Partition::default(), &selection, before, limits).await.unwrap();
-        let read: Vec<Position> = page.entries.iter().map(|appended| appended.position).collect();
-        assert_eq!(read, positions[1..2]);
-        assert!(page.gap.is_some(), "what cannot be read is said to be lost");
-    }
+    let page = node.read(Partition::default(), &selection, before, limits).await.unwrap();
+    let read: Vec<Position> = page.entries.iter().map(|appended| appended.position).collect();
+    assert_eq!(read, positions[1..2]);
+    assert!(page.gap.is_some(), "what cannot be read is said to be lost");
     assert_eq!(node.stats().unreadable_damaged, 0);
     assert!(node.stats().unreadable_newer >= 2, "the announcement and the entry");
 }

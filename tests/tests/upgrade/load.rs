@@ -96,10 +96,8 @@ async fn under_load_nodes_are_upgraded_and_rolled_back_and_nothing_is_lost_or_ou
     let (_redis, [mut one, mut two]) = both(&["--retention-count", "100000"]).await;
     two.replace_in(&Build::This.environment()).await;
     let publishers = [Publisher::start("x", one.address()), Publisher::start("y", one.address())];
-    let mut clients = [
-        [Client::new("a"), Client::new("*")].map(Some),
-        [Client::new("a"), Client::new("*")].map(Some),
-    ];
+    let mut clients =
+        [[Client::new("a"), Client::new("*")].map(Some), [Client::new("a"), Client::new("*")].map(Some)];
     for build in [Build::Next, Build::This, Build::Next] {
         for at in [0, 1] {
             let (hub, other) = if at == 0 { (&mut one, &two) } else { (&mut two, &one) };

@@ -185,8 +185,10 @@ async fn a_log_that_begins_anew_is_said_at_both_releases() {
 async fn on_a_cluster_too_both_releases_read_each_other() {
     let cluster = RedisCluster::start().await;
     let flags = ["--redis-url", &cluster.url(), "--redis-partitions", "4"];
-    let hubs =
-        [Hub::start_in(&[], None, &flags).await, Hub::start_in(&Build::Next.environment(), None, &flags).await];
+    let hubs = [
+        Hub::start_in(&[], None, &flags).await,
+        Hub::start_in(&Build::Next.environment(), None, &flags).await,
+    ];
     let mut streams = [hubs[0].subscribe("topic=*").await, hubs[1].subscribe("topic=*").await];
     let mut expected = Vec::new();
     for number in 0..12 {
