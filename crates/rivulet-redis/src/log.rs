@@ -386,9 +386,8 @@ fn cut(merged: &mut Vec<(Entry, &Topic)>, page: &mut Page, limits: PageLimits) {
 }
 
 /// None for an envelope that this version cannot read: it counts as discarded. As an error it would stop the feed and
-/// every replay that comes across it, again and again.
+/// every replay that comes across it, again and again. Where there is none, a newer version has another place for it.
 fn decode(partition: Partition, entry: Entry, unreadable: &Unreadable) -> Option<Arc<Appended>> {
-    // Another field than ours holds it: damage of a single entry is nothing that Redis does.
     let is_elsewhere = entry.content.is_empty();
     match envelope::decode(Bytes::from(entry.content)) {
         Ok(update) => Some(Arc::new(Appended { partition, position: entry.position, update })),
