@@ -38,7 +38,8 @@ fn fields(of: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
 
 /// What the firehose or the control channel brings next.
 async fn next(messages: &mut redis::aio::PubSub) -> Vec<u8> {
-    let message = tokio::time::timeout(std::time::Duration::from_secs(20), messages.on_message().next());
+    let mut stream = messages.on_message();
+    let message = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next());
     message.await.unwrap().unwrap().get_payload_bytes().to_vec()
 }
 
