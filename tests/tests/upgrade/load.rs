@@ -66,7 +66,7 @@ impl Client {
         hub.subscribe(&form(&[("topic", self.topic), ("lastEventID", &self.last)])).await
     }
 
-    fn take(&mut self, event: rivulet_tests::sse::Event) {
+    fn take(&mut self, event: &rivulet_tests::Event) {
         assert_eq!(event.kind, None, "no gap: {event:?}");
         self.last = event.id().to_owned();
         self.data.push(event.data().to_owned());
@@ -75,7 +75,7 @@ impl Client {
     /// Follows a stream to its end.
     async fn follow(mut self, mut stream: Subscriber) -> Self {
         while let Some(event) = stream.event_or_end().await {
-            self.take(event);
+            self.take(&event);
         }
         self
     }
@@ -84,7 +84,7 @@ impl Client {
     async fn follow_until(mut self, mut stream: Subscriber, end: &str) -> Self {
         while self.data.last().is_none_or(|data| data != end) {
             let event = stream.event().await;
-            self.take(event);
+            self.take(&event);
         }
         self
     }
