@@ -108,7 +108,8 @@ impl Hub {
         hub
     }
 
-    /// Starts a node with these environment variables beside [`Hub::DEFAULTS`], such as the standard ones of tracing.
+    /// Starts a node with these environment variables beside [`Hub::DEFAULTS`], such as the standard ones of tracing. With
+    /// `RIVULET_FAULT` it is the build that has faults.
     ///
     /// # Panics
     /// If it ends instead.
@@ -254,6 +255,12 @@ impl Hub {
         self.process.wait(PATIENCE).expect("a killed process ends");
     }
 
+    /// The same, and from now on with this environment beside the defaults.
+    pub async fn replace_in(&mut self, environment: &[(String, String)]) {
+        self.settings.environment = environment.to_vec();
+        self.replace().await;
+    }
+
     /// Stops this node and starts another one at the same address on the same Redis.
     pub async fn replace(&mut self) {
         let status = self.stop();
@@ -364,7 +371,8 @@ impl Settings {
     }
 
     fn command(&self, address: SocketAddr, admin: SocketAddr, redis: Option<&RedisServer>) -> Command {
-        let mut command = command();
+        let is_faulty = self.environment.iter().any(|(name, _)| name == "RIVULET_FAULT");
+        let mut command = if is_faulty { command_of(&built("rivulet-faulty")) } else { command() };
         command.envs(Hub::DEFAULTS).envs(self.environment.iter().map(|(name, value)| (name, value)));
         for variable in &self.without {
             command.env_remove(variable);

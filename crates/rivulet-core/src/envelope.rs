@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! version  1 byte   1
-//! flags    1 byte   1 private, 2 has an id, 4 has a type, 8 has a retry, 16 has a trace context
+//! flags    1 byte   1 private, 2 has an id, 4 has a type, 8 has a retry, 16 has a trace context, 32 is extended
 //! topics   count, then each as length and bytes; the canonical one first
 //! id       length and bytes     if flagged
 //! type     length and bytes     if flagged
 //! retry    milliseconds         if flagged
 //! data     length and bytes
 //! trace    16 bytes of trace id, 8 of span id, 1 of flags, then length and bytes of the state    if flagged
+//! more     what later releases add    if flagged, see `envelope/extensions.rs`
 //! ```
 //!
 //! Nothing follows.
@@ -16,10 +17,17 @@
 //! Counts, lengths and milliseconds are LEB128 in its shortest form, so that an update has one encoding. What is
 //! decoded was written by some node, but maybe by another version, and Redis may have been written to by others:
 //! so every field passes the same `parse` that it passed when it was published.
+//!
+//! Nodes of two releases work side by side, and the log outlives an upgrade. So what is written here never changes for
+//! an update that needs nothing new, and what this version cannot read is told from what is damaged:
+//! [`EnvelopeError::is_newer`].
+
+mod extensions;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use smallvec::SmallVec;
 
+use self::extensions::Extension;
 use crate::{
     EventId, EventIdError, EventType, EventTypeError, Topic, TopicError, TraceContext, Update,
     update::UPDATE_TOPICS_MAX,
@@ -33,7 +41,8 @@ const FLAG_ID: u8 = 2;
 const FLAG_TYPE: u8 = 4;
 const FLAG_RETRY: u8 = 8;
 const FLAG_TRACE: u8 = 16;
-const FLAGS: u8 = FLAG_PRIVATE | FLAG_ID | FLAG_TYPE | FLAG_RETRY | FLAG_TRACE;
+const FLAG_EXTENDED: u8 = 32;
+const FLAGS: u8 = FLAG_PRIVATE | FLAG_ID | FLAG_TYPE | FLAG_RETRY | FLAG_TRACE | FLAG_EXTENDED;
 
 /// Why bytes are not an update's envelope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,6 +62,12 @@ pub enum EnvelopeError {
     /// A flag is set that this version does not have.
     #[error("the envelope has the unknown flags {0:#04x}")]
     UnknownFlags(u8),
+    /// It has an extension that must not be passed over, and that this version does not have.
+    #[error("the envelope has the extension {0}, which this node does not know and may not pass over")]
+    CriticalExtension(u64),
+    /// Its extensions are not what any version writes.
+    #[error("the envelope's extensions {0}")]
+    Extensions(&'static str),
     /// A number is not in its shortest form or does not fit into 64 bits.
     #[error("the envelope's {0} is not a number in LEB128's shortest form")]
     Number(&'static str),
@@ -73,17 +88,28 @@ pub enum EnvelopeError {
     Type(#[from] EventTypeError),
 }
 
+impl EnvelopeError {
+    /// Whether a newer version may have written it. Otherwise it is damaged, or not ours.
+    pub fn is_newer(&self) -> bool {
+        match self {
+            Self::UnknownVersion(version) => *version > VERSION,
+            Self::UnknownFlags(_) | Self::CriticalExtension(_) => true,
+            _ => false,
+        }
+    }
+}
+
 /// Encodes an update.
 pub fn encode(update: &Update) -> Bytes {
-    encode_with(update, update.trace.as_deref())
+    encode_with(update, update.trace.as_deref(), extensions::written())
 }
 
-/// Encodes what was published: the same for a repeat, which comes from another span.
+/// Encodes what was published: the same for a repeat, which comes from another span, or to a node of another version.
 pub fn encode_content(update: &Update) -> Bytes {
-    encode_with(update, None)
+    encode_with(update, None, &[])
 }
 
-fn encode_with(update: &Update, trace: Option<&TraceContext>) -> Bytes {
+fn encode_with(update: &Update, trace: Option<&TraceContext>, extensions: &[Extension]) -> Bytes {
     let texts_len: usize = update.topics.iter().map(|topic| topic.as_str().len() + 2).sum();
     let mut out = BytesMut::with_capacity(update.data.len() + texts_len + 64);
     out.put_u8(VERSION);
@@ -92,7 +118,8 @@ fn encode_with(update: &Update, trace: Option<&TraceContext>) -> Bytes {
             | update.id.as_ref().map_or(0, |_| FLAG_ID)
             | update.event_type.as_ref().map_or(0, |_| FLAG_TYPE)
             | update.retry_ms.map_or(0, |_| FLAG_RETRY)
-            | trace.map_or(0, |_| FLAG_TRACE),
+            | trace.map_or(0, |_| FLAG_TRACE)
+            | if extensions.is_empty() { 0 } else { FLAG_EXTENDED },
     );
     put_number(&mut out, update.topics.len() as u64);
     for topic in &update.topics {
@@ -114,6 +141,7 @@ fn encode_with(update: &Update, trace: Option<&TraceContext>) -> Bytes {
         out.put_u8(trace.flags());
         put_bytes(&mut out, trace.state().as_bytes());
     }
+    extensions::put(&mut out, extensions);
     out.freeze()
 }
 
@@ -150,6 +178,9 @@ pub fn decode(mut envelope: Bytes) -> Result<Update, EnvelopeError> {
     let data = take_bytes(&mut envelope, "data")?;
     as_text(&data, "data")?;
     let trace = (flags & FLAG_TRACE != 0).then(|| take_trace(&mut envelope)).transpose()?;
+    if flags & FLAG_EXTENDED != 0 {
+        extensions::take(&mut envelope)?;
+    }
     if !envelope.is_empty() {
         return Err(EnvelopeError::Trailing(envelope.len()));
     }
@@ -217,113 +248,4 @@ fn as_text<'a>(bytes: &'a Bytes, field: &'static str) -> Result<&'a str, Envelop
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::{collection::vec, option, prelude::*};
-
-    use super::*;
-
-    fn update() -> impl Strategy<Value = Update> {
-        let topic = "\\PC{1,40}".prop_filter_map("a topic", |text| Topic::parse(&text).ok());
-        let id = "\\PC{1,40}".prop_filter_map("an id", |text| EventId::parse(&text).ok());
-        let event_type = "\\PC{1,40}".prop_filter_map("a type", |text| EventType::parse(&text).ok());
-        (
-            vec(topic, 1..5),
-            "(?s).{0,300}",
-            any::<bool>(),
-            option::of(id),
-            option::of(event_type),
-            option::of(any::<u64>()),
-            option::of(trace()),
-        )
-            .prop_map(|(topics, data, private, id, event_type, retry_ms, trace)| Update {
-                topics: topics.into(),
-                data: data.into(),
-                private,
-                id,
-                event_type,
-                retry_ms,
-                trace: trace.map(Box::new),
-            })
-    }
-
-    fn trace() -> impl Strategy<Value = TraceContext> {
-        (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u8>(), "[ -~]{0,40}")
-            .prop_filter_map("a trace context", |(trace_id, span_id, flags, state)| {
-                TraceContext::new(trace_id, span_id, flags, &state)
-            })
-    }
-
-    #[test]
-    fn an_envelope_has_the_documented_bytes() {
-        let update = Update {
-            topics: [Topic::parse("a").unwrap(), Topic::parse("bc").unwrap()].into_iter().collect(),
-            data: Bytes::from_static(b"hi"),
-            private: true,
-            id: Some(EventId::parse("i").unwrap()),
-            event_type: Some(EventType::parse("t").unwrap()),
-            retry_ms: Some(300),
-            trace: None,
-        };
-        let content = b"\x01\x0f\x02\x01a\x02bc\x01i\x01t\xac\x02\x02hi";
-        assert_eq!(&encode(&update)[..], content);
-        let trace = TraceContext::new(*b"0123456789abcdef", *b"01234567", 1, "a=b").map(Box::new);
-        let traced = Update { trace, ..update };
-        let expected = b"\x01\x1f\x02\x01a\x02bc\x01i\x01t\xac\x02\x02hi0123456789abcdef01234567\x01\x03a=b";
-        assert_eq!(&encode(&traced)[..], expected);
-        assert_eq!(&encode_content(&traced)[..], content);
-    }
-
-    #[test]
-    fn garbage_is_refused_by_name() {
-        let check = |envelope: &[u8], expected: EnvelopeError| {
-            assert_eq!(decode(Bytes::copy_from_slice(envelope)), Err(expected), "{envelope:?}");
-        };
-        check(b"", EnvelopeError::Truncated("version"));
-        check(b"\x02\x00\x01\x01a\x00", EnvelopeError::UnknownVersion(2));
-        check(b"\x00", EnvelopeError::UnknownVersion(0));
-        check(b"\x01\x20\x01\x01a\x00", EnvelopeError::UnknownFlags(0x20));
-        check(b"\x01\x10\x01\x01a\x00", EnvelopeError::Truncated("trace context"));
-        check(&[&b"\x01\x10\x01\x01a\x00"[..], &[0; 26]].concat(), EnvelopeError::Trace);
-        check(b"\x01\x00\x00\x00", EnvelopeError::TopicCount(0));
-        check(b"\x01\x00\x65", EnvelopeError::TopicCount(101));
-        check(b"\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", EnvelopeError::TopicCount(u64::MAX));
-        check(b"\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", EnvelopeError::Number("number of topics"));
-        check(b"\x01\x00\x81\x00", EnvelopeError::Number("number of topics"));
-        check(b"\x01\x00\x01\xff\xff\xff\xff\x0fa", EnvelopeError::Truncated("topic"));
-        check(b"\x01\x00\x01\x01\xff\x00", EnvelopeError::Utf8("topic"));
-        check(b"\x01\x00\x01\x01*\x00", EnvelopeError::Topic(TopicError::Wildcard));
-        check(b"\x01\x02\x01\x01a\x01#\x00", EnvelopeError::Id(EventIdError::HubSpace));
-        check(b"\x01\x04\x01\x01a\x01\n\x00", EnvelopeError::Type(EventTypeError::Forbidden('\n')));
-        check(b"\x01\x00\x01\x01a\x01\xff", EnvelopeError::Utf8("data"));
-        check(b"\x01\x00\x01\x01a\x00zz", EnvelopeError::Trailing(2));
-    }
-
-    proptest! {
-        #[test]
-        fn what_goes_in_comes_out(update in update()) {
-            prop_assert_eq!(decode(encode(&update)), Ok(update));
-        }
-
-        #[test]
-        fn a_truncated_envelope_is_refused(update in update(), cut in any::<prop::sample::Index>()) {
-            let envelope = encode(&update);
-            prop_assert!(decode(envelope.slice(..cut.index(envelope.len()))).is_err());
-        }
-
-        #[test]
-        fn what_is_decoded_has_one_encoding(update in update(), at in any::<prop::sample::Index>(), byte: u8) {
-            let mut envelope = encode(&update).to_vec();
-            let at = at.index(envelope.len());
-            envelope[at] = byte;
-            let envelope = Bytes::from(envelope);
-            if let Ok(update) = decode(envelope.clone()) {
-                prop_assert_eq!(encode(&update), envelope);
-            }
-        }
-
-        #[test]
-        fn any_bytes_are_judged_without_panic(bytes in vec(any::<u8>(), 0..200)) {
-            let _ = decode(bytes.into());
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
-//! Deliberate defects, by which the cluster checker and the alerts are checked. Nothing of them is in a normal build: only
-//! the feature `faults` compiles them in, and then the variable `RIVULET_FAULT` chooses one.
+//! Deliberate defects, by which the cluster checker and the alerts are checked, and a next release, by which it is checked
+//! that nodes of two releases work side by side. Nothing of them is in a normal build: only the feature `faults` compiles
+//! them in, and then the variable `RIVULET_FAULT` chooses one.
 
 /// A defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,10 @@ pub enum Fault {
     SeamOffByOne,
     /// The memory of a seat is kept when its stream ends. Its place is given back, so that nothing but memory shows it.
     ForgetSeat,
+    /// No defect: it writes what a next release might add, and announces its format.
+    NextVersion,
+    /// The same with an addition that this release must not pass over. Whoever has this has the one above too.
+    NextFormat,
 }
 
 /// Whether the process has this defect.
@@ -23,9 +28,11 @@ pub fn is(fault: Fault) -> bool {
         Ok("skip-backfill") => Some(Fault::SkipBackfill),
         Ok("seam-off-by-one") => Some(Fault::SeamOffByOne),
         Ok("forget-seat") => Some(Fault::ForgetSeat),
+        Ok("next-version") => Some(Fault::NextVersion),
+        Ok("next-format") => Some(Fault::NextFormat),
         _ => None,
     });
-    *chosen == Some(fault)
+    *chosen == Some(fault) || (fault == Fault::NextVersion && *chosen == Some(Fault::NextFormat))
 }
 
 /// No process has.

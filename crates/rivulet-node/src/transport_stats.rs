@@ -17,6 +17,10 @@ pub struct TransportStats {
     pub backfills_failed: u64,
     /// Updates that came into the feed so.
     pub backfilled_updates: u64,
+    /// What a newer node wrote and this one could not read, each time that it tried.
+    pub unreadable_newer: u64,
+    /// What could not be read and no version writes.
+    pub unreadable_damaged: u64,
     /// What was asked of the servers, each kind once.
     pub commands: Vec<CommandSnapshot>,
     /// Servers that cannot be appended to now: what would go there is refused at once.
@@ -50,6 +54,8 @@ impl Default for TransportStats {
             backfills_done: 0,
             backfills_failed: 0,
             backfilled_updates: 0,
+            unreadable_newer: 0,
+            unreadable_damaged: 0,
             commands: Vec::new(),
             servers_away: 0,
             in_flight_bytes: 0,

@@ -1,15 +1,20 @@
 //! What arrives on a channel: an update, a tick, that the log has lost something, or that connections are to be ended.
 //! `append.lua` and `tick.lua` write them, and `kick_message`.
+//!
+//! Nodes of other versions write them too. What may follow in a newer one is passed over: words after a tick's or a birth's
+//! position; words that begin with a lower-case letter after an update's positions; lines after a kick's target; and whole
+//! messages that begin with a lower-case letter. Anything else is not passed over: it stands for something that is missed.
 
 use bytes::Bytes;
 use rivulet_core::Position;
 use rivulet_node::KickTarget;
 use smallvec::SmallVec;
 
-use crate::kick_message;
+use crate::{kick_message, unreadable::Cause};
 
-/// The head holds a number per topic, and an update has at most 100: what is longer was not written by our script.
-const HEAD_LEN_MAX: usize = 17 * 102;
+/// The head holds a number per topic, and an update has at most 100; a newer version may add some words. What is longer was
+/// not written by our script.
+const HEAD_LEN_MAX: usize = 17 * 102 + 1024;
 
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +26,10 @@ pub(crate) enum Announcement {
     Birth(Position),
     /// Connections are to be ended: the number of the kick, and whose.
     Kick(u64, Box<KickTarget>),
+    /// Connections are to be ended, but whose cannot be read.
+    UnreadableKick(Cause),
+    /// Nobody knows what it says: perhaps there is something new in the log.
+    Unreadable(Cause),
 }
 
 /// An update with its place in the chains of its partition and of its topics; `ZERO` where nothing older is known.
@@ -34,19 +43,29 @@ pub(crate) struct AnnouncedUpdate {
 }
 
 impl Announcement {
-    /// Reads a message; none if it is not ours.
+    /// Reads a message; none if it may be passed over.
     pub(crate) fn parse(message: Vec<u8>) -> Option<Self> {
-        if let Some(digits) = message.strip_prefix(b"T") {
-            return parse_position(digits).map(Self::Tick);
-        }
-        if let Some(digits) = message.strip_prefix(b"B") {
-            return parse_position(digits).map(Self::Birth);
-        }
-        if let Some(kick) = message.strip_prefix(b"K") {
-            return kick_message::parse(kick).map(|(kick, target)| Self::Kick(kick, Box::new(target)));
-        }
+        let damaged = Self::Unreadable(Cause::Damaged);
+        let rest = message.get(1..).unwrap_or_default();
+        let word = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+        Some(match message.first() {
+            Some(b'T') => parse_position(word).map_or(damaged, Self::Tick),
+            Some(b'B') => parse_position(word).map_or(damaged, Self::Birth),
+            Some(b'K') => match kick_message::parse(rest) {
+                Ok((kick, target)) => Self::Kick(kick, Box::new(target)),
+                Err(cause) => Self::UnreadableKick(cause),
+            },
+            Some(b'a'..=b'z') => return None,
+            Some(b'A'..=b'Z') => Self::Unreadable(Cause::Newer),
+            _ => Self::parse_update(message).unwrap_or(damaged),
+        })
+    }
+
+    fn parse_update(message: Vec<u8>) -> Option<Self> {
         let head_len = message.iter().take(HEAD_LEN_MAX).position(|byte| *byte == b'\n')?;
-        let mut numbers = message[..head_len].split(|byte| *byte == b' ').map(parse_position);
+        let words = message[..head_len].split(|byte| *byte == b' ');
+        let is_added = |word: &&[u8]| word.first().is_some_and(u8::is_ascii_lowercase);
+        let mut numbers = words.take_while(|word| !is_added(word)).map(parse_position);
         let position = numbers.next()??;
         let previous = numbers.next()??;
         let previous_of_topics = numbers.collect::<Option<SmallVec<_>>>()?;
@@ -87,13 +106,41 @@ mod tests {
         check(b"B17", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
         check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target))));
-        check(b"K0000000000000007 {}", None);
-        check(b"B", None);
-        check(b"", None);
-        check(b"T", None);
-        check(b"20\nx", None);
-        check(b"20 -1 0\nx", None);
-        check(b"20 10 99999999999999999\nx", None);
-        check(&[b'1'; 5000], None);
+        let damaged = || Some(Announcement::Unreadable(Cause::Damaged));
+        check(b"K {}", Some(Announcement::UnreadableKick(Cause::Damaged)));
+        check(b"B", damaged());
+        check(b"", damaged());
+        check(b"T", damaged());
+        check(b"20\nx", damaged());
+        check(b"20 -1 0\nx", damaged());
+        check(b"20 10 99999999999999999\nx", damaged());
+        check(b"20 10 0 U\nx", damaged());
+        check(&[b'1'; 5000], damaged());
+    }
+
+    #[test]
+    fn what_a_newer_version_adds_is_passed_over_or_not_missed() {
+        let position = Position::from_micros;
+        let check = |message: &[u8], expected: Option<Announcement>| {
+            assert_eq!(Announcement::parse(message.to_vec()), expected, "{message:?}");
+        };
+        check(
+            b"20 10 9 next z=1 7\nx",
+            Some(Announcement::Update(AnnouncedUpdate {
+                position: position(20),
+                previous: position(10),
+                previous_of_topics: SmallVec::from_slice(&[position(9)]),
+                envelope: Bytes::from_static(b"x"),
+            })),
+        );
+        check(b"T17 next", Some(Announcement::Tick(position(17))));
+        check(b"B17 next", Some(Announcement::Birth(position(17))));
+        let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
+        let kick = b"K0000000000000007 {\"subject\":\"a\"}\nnext\nand more";
+        check(kick, Some(Announcement::Kick(7, Box::new(target))));
+        let unknown = b"K0000000000000007 {\"country\":\"a\"}";
+        check(unknown, Some(Announcement::UnreadableKick(Cause::Newer)));
+        check(b"next 1 2 3", None);
+        check(b"U1 2 3\nx", Some(Announcement::Unreadable(Cause::Newer)));
     }
 }

@@ -42,17 +42,29 @@ pub enum ConnectError {
         /// The oldest that will do: 6.2 (SET with GET, XTRIM with MINID), in a cluster 7.0 (sharded channels).
         needed: (u32, u32),
     },
-    /// Another version of this program wrote below this prefix.
+    /// A newer version writes below this prefix what this one could not read.
     #[error(
-        "the prefix {prefix:?} holds data with format {found}, this program needs {expected}: choose another prefix"
+        "the prefix {prefix:?} is for nodes that know format {needed}, this program knows {knows}: run a newer version of it"
+    )]
+    TooOld {
+        /// The prefix.
+        prefix: String,
+        /// The oldest format that a node must know there.
+        needed: u32,
+        /// The newest that this program knows.
+        knows: u32,
+    },
+    /// An older version of this program, or none, wrote below this prefix what this one cannot read any more.
+    #[error(
+        "the prefix {prefix:?} holds data with format {found}, this program needs {expected} or newer: choose another prefix"
     )]
     Layout {
         /// The prefix.
         prefix: String,
         /// What Redis says.
         found: String,
-        /// What this program writes.
-        expected: &'static str,
+        /// The oldest that this program can read.
+        expected: u32,
     },
     /// The data below this prefix have another number of partitions.
     #[error(

@@ -6,11 +6,13 @@ use rivulet_node::TransportError;
 
 use crate::announcement::parse_position;
 
-/// `append.lua` writes `p`, the previous position, and `e`, an envelope; or `t`, topics, and `n`, the envelope's length.
+/// `append.lua` writes `p`, the previous position, and `e`, an envelope; or `t`, topics, and `n`, the envelope's length. These
+/// stand first, in this order; a newer version may write more after them, which is passed over.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: Position,
     pub(crate) previous: Position,
+    /// Nothing where there is neither an envelope nor topics: a newer version has another place for them.
     pub(crate) content: Vec<u8>,
     /// The length of the envelope.
     pub(crate) len: usize,
@@ -36,17 +38,21 @@ impl Entry {
         let [Value::BulkString(id), Value::Array(fields)] = <[Value; 2]>::try_from(entry).ok()? else {
             return None;
         };
-        let mut values = fields.into_iter().skip(1).step_by(2);
-        let (Value::BulkString(previous), Value::BulkString(content)) = (values.next()?, values.next()?)
-        else {
-            return None;
-        };
-        let len = match values.next() {
-            Some(Value::BulkString(len)) => usize::try_from(parse_position(&len)?.as_micros()).ok()?,
-            _ => content.len(),
-        };
+        let (mut previous, mut content, mut len) = (None, Vec::new(), None);
+        let mut fields = fields.into_iter();
+        while let Some(name) = fields.next() {
+            let (Value::BulkString(name), Value::BulkString(value)) = (name, fields.next()?) else {
+                return None;
+            };
+            match &name[..] {
+                b"p" => previous = Some(parse_position(&value)?),
+                b"e" | b"t" => content = value,
+                b"n" => len = Some(usize::try_from(parse_position(&value)?.as_micros()).ok()?),
+                _ => {}
+            }
+        }
         let position = parse_position(id.strip_suffix(b"-0")?)?;
-        Some(Self { position, previous: parse_position(&previous)?, content, len })
+        Some(Self { position, previous: previous?, len: len.unwrap_or(content.len()), content })
     }
 }
 
@@ -95,8 +101,16 @@ mod tests {
         assert_eq!(entries[0].len, 3);
         let entries = Entry::parse_all(entry("9-0", &["p", "7", "t", "a", "n", "400"])).unwrap();
         assert_eq!((&entries[0].content[..], entries[0].len), (&b"a"[..], 400));
+        let fields = ["p", "7", "t", "a", "n", "400", "x", "next"];
+        let entries = Entry::parse_all(entry("9-0", &fields)).unwrap();
+        assert_eq!((&entries[0].content[..], entries[0].len), (&b"a"[..], 400), "more is passed over");
+        let entries = Entry::parse_all(entry("9-0", &["p", "7", "e", "xyz", "n2", "x"])).unwrap();
+        assert_eq!((&entries[0].content[..], entries[0].len), (&b"xyz"[..], 3));
+        let entries = Entry::parse_all(entry("9-0", &["p", "7", "e2", "xyz"])).unwrap();
+        assert!(entries[0].content.is_empty(), "the update counts as one that cannot be read");
         assert!(Entry::parse_all(entry("9-1", &["p", "7", "e", "x"])).is_err());
-        assert!(Entry::parse_all(entry("9-0", &["p", "7"])).is_err());
+        assert!(Entry::parse_all(entry("9-0", &["e", "7"])).is_err());
+        assert!(Entry::parse_all(entry("9-0", &["p", "7", "e"])).is_err());
         assert!(Entry::parse_all(entry("9-0", &["p", "x", "e", "x"])).is_err());
         assert!(Entry::parse_all(Value::Nil).is_err());
     }

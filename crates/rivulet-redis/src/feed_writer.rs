@@ -109,6 +109,20 @@ impl FeedWriter {
             Announcement::Update(update) => self.update(partition, update).await,
             Announcement::Birth(birth) => self.born(partition, birth).await,
             Announcement::Kick(kick, target) => self.kick(kick, *target).await,
+            Announcement::UnreadableKick(cause) => {
+                self.kicks.primaries.unreadable.note(
+                    cause,
+                    "a kick",
+                    "it has a target that is not known here",
+                );
+                Ok(())
+            }
+            // What it announced may stand in the log.
+            Announcement::Unreadable(cause) => {
+                let error = "it is of a kind that is not known here";
+                self.kicks.primaries.unreadable.note(cause, "an announcement", error);
+                Err(TransportError::new("an announcement cannot be read"))
+            }
             Announcement::Tick(position) => {
                 self.verify(partition, position).await?;
                 if partition == HOME {
@@ -138,9 +152,8 @@ impl FeedWriter {
             return Ok(());
         }
         let Ok(update) = envelope::decode(announced.envelope.clone()) else {
-            tracing::warn!(position = %announced.position, "an announced update cannot be read");
-            let (through, topics) = (announced.position, None);
-            return self.lose(partition, through, topics).await;
+            // The log tells whose it is, and counts it.
+            return Err(TransportError::new("an announced update cannot be read"));
         };
         let topics = self.topics_in(partition, &update);
         let missing = state.channels.missing(&announced, &topics, place.verified);
@@ -247,7 +260,8 @@ impl FeedWriter {
                 self.lose(partition, first.max(after), None).await?;
                 backfill.lost();
             }
-            page.entries.retain(|entry| entry.position > after && state.channels.wants(&entry.topics));
+            let wants = |topics: &[Topic]| state.channels.wants(topics);
+            page.entries.retain(|entry| entry.position > after && entry.concerns(wants));
             if fault::is(Fault::SkipBackfill) {
                 page.entries.clear();
             }
@@ -281,7 +295,7 @@ impl FeedWriter {
             };
             if is_lost {
                 let Some(entry) = missing.next() else { return Ok(()) };
-                self.lose(partition, entry.position, Some(entry.topics.as_slice().into())).await?;
+                self.lose(partition, entry.position, entry.lost_topics().map(Into::into)).await?;
                 backfill.lost();
             } else {
                 let Some(appended) = found.next() else { return Ok(()) };

@@ -105,13 +105,11 @@ impl Inbox {
         else {
             return;
         };
-        let partition = self.keys.partition_of(&channel);
-        let Some((partition, announcement)) = partition.zip(Announcement::parse(message)) else {
-            tracing::warn!(
-                "a message on one of our channels is not an announcement: someone else writes there"
-            );
+        let Some(partition) = self.keys.partition_of(&channel) else {
+            tracing::warn!("a message came on a channel that is none of ours");
             return;
         };
+        let Some(announcement) = Announcement::parse(message) else { return };
         if matches!(announcement, Announcement::Tick(_)) {
             self.states[partition.index()].tick_heard();
         }
@@ -165,7 +163,10 @@ fn len(announcement: &Announcement) -> usize {
             let scope = target.scope.as_ref().map_or(0, |(_, scope)| scope.as_str().len());
             [&target.subject, &target.topic].into_iter().flatten().map(String::len).sum::<usize>() + scope
         }
-        Announcement::Tick(_) | Announcement::Birth(_) => 0,
+        Announcement::Tick(_)
+        | Announcement::Birth(_)
+        | Announcement::UnreadableKick(_)
+        | Announcement::Unreadable(_) => 0,
     }
 }
 

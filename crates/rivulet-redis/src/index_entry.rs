@@ -10,17 +10,28 @@ use crate::entry::Entry;
 #[derive(Debug)]
 pub(crate) struct IndexEntry {
     pub(crate) position: Position,
-    /// Those of the update's topics that stand in the partition.
+    /// Those of the update's topics that stand in the partition. None where they cannot be read: then nobody knows whom it
+    /// concerns.
     pub(crate) topics: Vec<Topic>,
     pub(crate) len: usize,
 }
 
 impl IndexEntry {
-    /// What is not a topic can have been written by someone else only, and selects nothing.
+    /// What is not a topic can have been written by someone else only, or by a newer version.
     pub(crate) fn parse(entry: &Entry) -> Self {
         let text = String::from_utf8_lossy(&entry.content);
         let topics = text.split('\n').filter_map(|topic| Topic::parse(topic).ok()).collect();
         Self { position: entry.position, topics, len: entry.len }
+    }
+
+    /// Whether somebody may lack it who wants topics of which `wants` says so.
+    pub(crate) fn concerns(&self, wants: impl FnOnce(&[Topic]) -> bool) -> bool {
+        self.topics.is_empty() || wants(&self.topics)
+    }
+
+    /// Whose subscribers lack the update where it cannot be read; `None`: perhaps everyone's.
+    pub(crate) fn lost_topics(&self) -> Option<&[Topic]> {
+        (!self.topics.is_empty()).then_some(&self.topics)
     }
 }
 

@@ -1,8 +1,12 @@
 //! How a kick travels to all nodes, on the control channel: `K<kick> <target in JSON>`. What cannot be read kicks nobody:
-//! a condition that this program does not know must not be left out.
+//! a condition that this program does not know must not be left out. Who has kicked hears then that a node has not
+//! answered. Lines that follow the target are what a newer version adds, and are passed over.
 
+use rivulet_core::fault::{self, Fault};
 use rivulet_node::{KickTarget, Limit, Scope};
 use serde::{Deserialize, Serialize};
+
+use crate::unreadable::Cause;
 
 /// The longest message: a target holds a subject, a topic and a scope.
 const LEN_MAX: usize = 64 << 10;
@@ -43,15 +47,27 @@ pub(crate) fn write(kick: u64, target: &KickTarget) -> String {
             .map(|(limit, scope)| (limit.as_str().to_owned(), scope.as_str().to_owned())),
     };
     let target = serde_json::to_string(&target).expect("texts in a struct can always be written");
-    format!("K{} {target}", number(kick))
+    let added = if fault::is(Fault::NextVersion) { "\nnext" } else { "" };
+    format!("K{} {target}{added}", number(kick))
 }
 
 /// Reads what comes after the `K`.
-pub(crate) fn parse(message: &[u8]) -> Option<(u64, KickTarget)> {
+pub(crate) fn parse(message: &[u8]) -> Result<(u64, KickTarget), Cause> {
+    let (kick, target) = split(message).ok_or(Cause::Damaged)?;
+    parse_target(target).map(|target| (kick, target)).ok_or(Cause::Newer)
+}
+
+/// The number and the target, as far as these are what every version writes: an object with something in it.
+fn split(message: &[u8]) -> Option<(u64, &str)> {
     let message = std::str::from_utf8(message).ok().filter(|message| message.len() <= LEN_MAX)?;
-    let (digits, target) = message.split_once(' ')?;
+    let (digits, target) = message.lines().next()?.split_once(' ')?;
     let is_number = digits.len() == NUMBER_LEN && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let kick = u64::from_str_radix(digits, 16).ok().filter(|_| is_number)?;
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(target).ok()?;
+    (!object.is_empty()).then_some((kick, target))
+}
+
+fn parse_target(target: &str) -> Option<KickTarget> {
     let target: Target = serde_json::from_str(target).ok()?;
     let subscriber = target.subscriber.map(|id| uuid::Uuid::parse_str(&id)).transpose().ok()?;
     let scope = match target.scope {
@@ -63,7 +79,7 @@ pub(crate) fn parse(message: &[u8]) -> Option<(u64, KickTarget)> {
     };
     let target =
         KickTarget { subscriber, subject: target.subject, ip: target.ip, topic: target.topic, scope };
-    (!target.is_empty()).then_some((kick, target))
+    (!target.is_empty()).then_some(target)
 }
 
 #[cfg(test)]
@@ -74,7 +90,7 @@ mod tests {
     fn what_is_written_is_read() {
         let check = |target: KickTarget| {
             let message = write(0xabc, &target);
-            assert_eq!(parse(&message.as_bytes()[1..]), Some((0xabc, target)), "{message}");
+            assert_eq!(parse(&message.as_bytes()[1..]), Ok((0xabc, target)), "{message}");
         };
         check(KickTarget { subscriber: Some(uuid::Uuid::from_u128(7)), ..KickTarget::default() });
         check(KickTarget { subject: Some("sub:\"\n\u{0}ü".to_owned()), ..KickTarget::default() });
@@ -88,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_is_not_ours_kicks_nobody() {
-        let check = |message: &str| assert_eq!(parse(message.as_bytes()), None, "{message}");
+        let check = |message: &str| assert!(parse(message.as_bytes()).is_err(), "{message}");
         let number = "0000000000000001";
         check("");
         check(number);
@@ -103,6 +119,34 @@ mod tests {
         check("1 {\"subject\":\"a\"}");
         check("+00000000000001 {\"subject\":\"a\"}");
         check(&format!("{number} {{\"subject\":\"{}\"}}", "x".repeat(LEN_MAX)));
-        assert_eq!(parse(b"0000000000000001 {\"subject\":\"\xff\"}"), None);
+        assert!(parse(b"0000000000000001 {\"subject\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn what_was_recorded_is_written_and_read_for_ever() {
+        let target = KickTarget {
+            subscriber: Some(uuid::Uuid::from_u128(7)),
+            subject: Some("sub:a".to_owned()),
+            ip: Some("192.0.2.1".parse().unwrap()),
+            topic: Some("t".to_owned()),
+            scope: Some((Limit::ConnectionsPerIp, Scope::new("192.0.2.1"))),
+        };
+        let recorded = "K0000000000000abc {\"subscriber\":\"00000000-0000-0000-0000-000000000007\",\
+                        \"subject\":\"sub:a\",\"ip\":\"192.0.2.1\",\"topic\":\"t\",\
+                        \"scope\":[\"connections_per_ip\",\"192.0.2.1\"]}";
+        assert_eq!(write(0xabc, &target), recorded);
+        assert_eq!(parse(&recorded.as_bytes()[1..]), Ok((0xabc, target)));
+    }
+
+    #[test]
+    fn what_a_newer_version_asks_for_is_told_from_what_is_damaged() {
+        let check =
+            |message: &str, cause: Cause| assert_eq!(parse(message.as_bytes()), Err(cause), "{message}");
+        let number = "0000000000000001";
+        check(&format!("{number} {{\"subject\":\"a\",\"country\":\"b\"}}"), Cause::Newer);
+        check(&format!("{number} {{\"scope\":[\"unknown\",\"x\"]}}"), Cause::Newer);
+        check(&format!("{number} {{}}"), Cause::Damaged);
+        check(&format!("{number} {{\"subject\":"), Cause::Damaged);
+        check("1 {\"subject\":\"a\"}", Cause::Damaged);
     }
 }

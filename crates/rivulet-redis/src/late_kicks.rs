@@ -26,6 +26,7 @@ use crate::{
     limits::REDIS_TIME,
     primaries::Job,
     script::Call,
+    unreadable::Cause,
 };
 
 /// For how long kicks are kept for nodes that hear nothing.
@@ -160,10 +161,11 @@ impl Kicks {
         };
         let recorded = answer.chunks(2).filter_map(|entry| {
             let recorded = Recorded::read(entry, begun);
-            if recorded.is_none() {
-                tracing::warn!("a kick in the record is not ours: someone else writes there");
-            }
-            recorded
+            let recorded = recorded.inspect_err(|cause| {
+                let error = "its target is not known here";
+                self.primaries.unreadable.note(*cause, "a kick in the record", error);
+            });
+            recorded.ok()
         });
         Ok(recorded.collect())
     }
@@ -172,13 +174,14 @@ impl Kicks {
 impl Recorded {
     /// Reads an age and a message. The age was true when Redis answered, after `begun`: so what began before this time did
     /// before the kick.
-    fn read(entry: &[Value], begun: Instant) -> Option<Self> {
-        let [Value::BulkString(age), Value::BulkString(message)] = entry else { return None };
-        let micros: i64 = std::str::from_utf8(age).ok()?.parse().ok()?;
-        let (kick, target) = kick_message::parse(message.strip_prefix(b"K")?)?;
+    fn read(entry: &[Value], begun: Instant) -> Result<Self, Cause> {
+        let [Value::BulkString(age), Value::BulkString(message)] = entry else { return Err(Cause::Damaged) };
+        let micros = std::str::from_utf8(age).ok().and_then(|age| age.parse::<i64>().ok());
+        let (micros, message) = micros.zip(message.strip_prefix(b"K")).ok_or(Cause::Damaged)?;
+        let (kick, target) = kick_message::parse(message)?;
         // Where the time was set back, the age is negative: see the module.
         let told = begun.checked_sub(Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
-        Some(Self { kick, target, told })
+        Ok(Self { kick, target, told })
     }
 }
 
@@ -225,14 +228,16 @@ mod tests {
         let message =
             kick_message::write(7, &KickTarget { subject: Some("a".into()), ..KickTarget::default() });
         let told = |age: &str| Recorded::read(&[bulk(age), bulk(&message)], now).map(|read| read.told);
-        assert_eq!(told("1500000"), Some(now.checked_sub(Duration::from_millis(1500))));
-        assert_eq!(told("-3"), Some(Some(now)), "told by a clock that was set back");
+        assert_eq!(told("1500000"), Ok(now.checked_sub(Duration::from_millis(1500))));
+        assert_eq!(told("-3"), Ok(Some(now)), "told by a clock that was set back");
         let long_ago = told("9223372036854775807").expect("it is one of ours");
         assert!(long_ago.is_none_or(|told| told < now - Duration::from_secs(99)), "{long_ago:?}");
-        assert_eq!(told("x"), None);
-        assert!(Recorded::read(&[bulk("1"), bulk("K0000000000000007 {}")], now).is_none());
-        assert!(Recorded::read(&[bulk("1"), bulk(&message[1..])], now).is_none());
-        assert!(Recorded::read(&[bulk("1")], now).is_none());
-        assert!(Recorded::read(&[Value::Int(1), bulk(&message)], now).is_none());
+        assert_eq!(told("x"), Err(Cause::Damaged));
+        assert!(Recorded::read(&[bulk("1"), bulk("K0000000000000007 {}")], now).is_err());
+        assert!(Recorded::read(&[bulk("1"), bulk(&message[1..])], now).is_err());
+        assert!(Recorded::read(&[bulk("1")], now).is_err());
+        assert!(Recorded::read(&[Value::Int(1), bulk(&message)], now).is_err());
+        let newer = bulk("K0000000000000007 {\"country\":\"a\"}");
+        assert_eq!(Recorded::read(&[bulk("1"), newer], now).map(|read| read.kick), Err(Cause::Newer));
     }
 }

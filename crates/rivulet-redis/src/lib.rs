@@ -40,6 +40,8 @@ mod link;
 mod log;
 mod loss;
 mod missed;
+#[cfg(feature = "faults")]
+mod next_version;
 mod opening;
 mod outage;
 mod partition_state;
@@ -61,6 +63,7 @@ mod topology;
 mod traced;
 mod transport;
 mod transport_stats;
+mod unreadable;
 
 pub use config::{RedisConfig, TlsFiles, check_url};
 pub use connect_error::ConnectError;

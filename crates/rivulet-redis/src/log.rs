@@ -20,6 +20,7 @@ use crate::{
     loss::Loss,
     primaries::{Job, Primaries, Reader},
     script::{Call, Script},
+    unreadable::{Cause, Unreadable},
 };
 
 /// How many index entries are read at once.
@@ -184,7 +185,7 @@ impl Log {
         cut(&mut merged, &mut page, limits);
         for (entry, topic) in merged {
             let oldest = entry.position.next();
-            match decode(partition, entry) {
+            match decode(partition, entry, &self.primaries.unreadable) {
                 Some(appended) => page.entries.push(appended),
                 None => loss.add(topic, oldest),
             }
@@ -264,7 +265,7 @@ impl Log {
             }
             let end = index.entries.last().map(|entry| entry.position);
             let mut taken = index.entries;
-            taken.retain(|entry| entry.topics.iter().any(&selects));
+            taken.retain(|entry| entry.concerns(|topics| topics.iter().any(&selects)));
             let fit = fitting(taken.iter().map(|entry| entry.len), room);
             if taken.len() > fit {
                 taken.truncate(fit);
@@ -278,6 +279,9 @@ impl Log {
             room.bytes = room.bytes.saturating_sub(taken.iter().map(|entry| entry.len).sum());
             let fetched = self.fetch(partition, &taken, &mut history).await?;
             for entry in fetched.missing {
+                if entry.topics.is_empty() {
+                    loss.add_all(entry.position.next());
+                }
                 for topic in entry.topics.iter().filter(|topic| selects(topic)) {
                     loss.add(topic, entry.position.next());
                 }
@@ -317,7 +321,7 @@ impl Log {
             let mut missing = Vec::new();
             for (answer, entry) in answers.into_iter().zip(wanted) {
                 match Entry::parse_all(answer)?.pop() {
-                    Some(found) => match decode(partition, found) {
+                    Some(found) => match decode(partition, found, &self.primaries.unreadable) {
                         Some(appended) => fetched.found.push(appended),
                         None => fetched.missing.push(entry),
                     },
@@ -382,12 +386,14 @@ fn cut(merged: &mut Vec<(Entry, &Topic)>, page: &mut Page, limits: PageLimits) {
 }
 
 /// None for an envelope that this version cannot read: it counts as discarded. As an error it would stop the feed and
-/// every replay that comes across it, again and again.
-fn decode(partition: Partition, entry: Entry) -> Option<Arc<Appended>> {
+/// every replay that comes across it, again and again. Where there is none, a newer version has another place for it.
+fn decode(partition: Partition, entry: Entry, unreadable: &Unreadable) -> Option<Arc<Appended>> {
+    let is_elsewhere = entry.content.is_empty();
     match envelope::decode(Bytes::from(entry.content)) {
         Ok(update) => Some(Arc::new(Appended { partition, position: entry.position, update })),
         Err(error) => {
-            tracing::warn!(position = %entry.position, %error, "an update in the log cannot be read");
+            let cause = if is_elsewhere || error.is_newer() { Cause::Newer } else { Cause::Damaged };
+            unreadable.note(cause, "an update", format_args!("{}: {error}", entry.position));
             None
         }
     }

@@ -8,7 +8,10 @@ use std::{
 
 use futures_util::future::try_join_all;
 use redis::{InfoDict, RedisError, aio::MultiplexedConnection};
-use rivulet_core::Position;
+use rivulet_core::{
+    Position,
+    fault::{self, Fault},
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -23,8 +26,13 @@ use crate::{
     topology::Map,
 };
 
-/// The version of what is written to Redis.
-const FORMAT: &str = "2";
+/// The format that this version knows and writes: what keys and messages mean. Additions that older nodes pass over make
+/// a new one too, so that it can be seen who has been here. See docs/upgrades.md.
+const FORMAT: u32 = 2;
+/// The oldest format that a node must know that is to read what this version writes.
+const FORMAT_OF_READERS: u32 = 2;
+/// The oldest format that this version can read: a log whose readers must know no more than an older one may hold that.
+const FORMAT_OLDEST: u32 = 2;
 /// The oldest Redis that knows the commands our scripts use.
 const VERSION_MIN: (u32, u32) = (6, 2);
 /// The oldest Redis with sharded channels, which a cluster needs.
@@ -65,23 +73,46 @@ pub(crate) async fn open(
         }
     }
     let mut connection = connect(connector, &map.layout).await?;
+    let (knows, must) = formats();
     let partitions = keys.partitions().count().to_string();
-    let call =
-        Call { keys: vec![keys.layout.as_bytes()], args: vec![FORMAT.as_bytes(), partitions.as_bytes()] };
+    let args = [knows.to_string(), partitions.clone(), must.to_string(), FORMAT_OLDEST.to_string()];
+    let call = Call { keys: vec![keys.layout.as_bytes()], args: args.iter().map(String::as_bytes).collect() };
     let (script, begun) = (Script::open(), Instant::now());
     let layout = script.run(&mut connection, &call, Asking::No).await;
     connector.stats.note(script.name, begun.elapsed(), layout.as_ref().err().map(ErrorType::of));
     let layout = layout.map_err(|error| refused(connector, &map.layout, &error))?;
-    let [format, found_partitions]: [String; 2] = redis::from_redis_value::<Vec<String>>(layout)
+    check_layout(config, layout, &partitions)
+}
+
+/// The format that this process knows, and the oldest that one must know that is to read what it writes.
+fn formats() -> (u32, u32) {
+    let is = |fault| u32::from(fault::is(fault));
+    (FORMAT + is(Fault::NextVersion), FORMAT_OF_READERS + is(Fault::NextFormat))
+}
+
+/// Whether this node can take part where the prefix is laid out like this.
+fn check_layout(config: &RedisConfig, layout: redis::Value, asked: &str) -> Result<(), ConnectError> {
+    let [format, reader, partitions]: [String; 3] = redis::from_redis_value::<Vec<String>>(layout)
         .ok()
         .and_then(|layout| layout.try_into().ok())
         .unwrap_or_default();
-    let prefix = config.prefix.clone();
-    if format != FORMAT {
-        return Err(ConnectError::Layout { prefix, found: format, expected: FORMAT });
+    let (prefix, (knows, _)) = (config.prefix.clone(), formats());
+    match reader.parse::<u32>() {
+        Ok(needed) if needed > knows => {
+            return Err(ConnectError::TooOld { prefix, needed, knows });
+        }
+        Ok(FORMAT_OLDEST..) => {}
+        _ => return Err(ConnectError::Layout { prefix, found: reader, expected: FORMAT_OLDEST }),
     }
-    if found_partitions != partitions {
-        return Err(ConnectError::Partitions { prefix, found: found_partitions, asked: partitions });
+    if partitions != asked {
+        return Err(ConnectError::Partitions { prefix, found: partitions, asked: asked.to_owned() });
+    }
+    if format.parse::<u32>().is_ok_and(|newest| newest > knows) {
+        tracing::info!(
+            format = knows,
+            newest = format,
+            "newer nodes have been here: this one passes over what they add"
+        );
     }
     Ok(())
 }

@@ -30,6 +30,7 @@ use crate::{
     script::{Asking, Call, Script},
     topology::Topology,
     traced,
+    unreadable::Unreadable,
 };
 
 /// How many bytes of appends may be on their way. What comes when they are is refused at once.
@@ -50,6 +51,8 @@ pub(crate) struct Primaries {
     wait: Option<Wait>,
     known: Mutex<HashMap<Server, Arc<Primary>>>,
     in_flight: Semaphore,
+    /// What was read there and could not be understood.
+    pub(crate) unreadable: Unreadable,
 }
 
 /// One server with its connections; they end with it.
@@ -116,7 +119,8 @@ pub(crate) struct Done {
 impl Primaries {
     pub(crate) fn new(connector: Connector, topology: Arc<Topology>, wait: Option<Wait>) -> Self {
         let in_flight = Semaphore::new(IN_FLIGHT_BYTES_MAX / APPEND_LEN);
-        Self { connector, topology, wait, known: Mutex::default(), in_flight }
+        let (known, unreadable) = (Mutex::default(), Unreadable::default());
+        Self { connector, topology, wait, known, in_flight, unreadable }
     }
 
     pub(crate) fn deadline(&self) -> Duration {

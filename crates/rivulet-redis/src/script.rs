@@ -1,5 +1,7 @@
 //! A Lua script: one file each in `scripts/`, run by its digest.
 
+use std::borrow::Cow;
+
 use redis::{ErrorKind, RedisError, ServerErrorKind, Value, aio::ConnectionLike};
 
 /// A script with the digest by which Redis knows it once it has run.
@@ -7,7 +9,7 @@ pub(crate) struct Script {
     /// Its name in spans and metrics. The two of [`Script::append`] and [`Script::append_with_rates`] share one: who
     /// looks at them asks how appends fare.
     pub(crate) name: &'static str,
-    code: &'static str,
+    code: Cow<'static, str>,
     digest: String,
 }
 
@@ -138,7 +140,9 @@ impl Script {
     }
 
     fn new(name: &'static str, code: &'static str) -> Self {
-        Self { name, code, digest: redis::Script::new(code).get_hash().to_owned() }
+        let code = released(name, code);
+        let digest = redis::Script::new(&code).get_hash().to_owned();
+        Self { name, code, digest }
     }
 
     /// Runs the script. Redis forgets scripts when it restarts: then it is sent in full, once. Nothing ran in that
@@ -151,11 +155,23 @@ impl Script {
     ) -> Result<Value, RedisError> {
         match query(command("EVALSHA", &self.digest, call), connection, asking).await {
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                query(command("EVAL", self.code, call), connection, asking).await
+                query(command("EVAL", &self.code, call), connection, asking).await
             }
             answer => answer,
         }
     }
+}
+
+/// A script as this release has it.
+#[cfg(not(feature = "faults"))]
+const fn released(_: &'static str, code: &'static str) -> Cow<'static, str> {
+    Cow::Borrowed(code)
+}
+
+/// The same, or as a next release might have it.
+#[cfg(feature = "faults")]
+fn released(name: &'static str, code: &'static str) -> Cow<'static, str> {
+    crate::next_version::script(name, code)
 }
 
 async fn query(

@@ -15,6 +15,7 @@ impl RedisTransport {
             ..TransportStats::default()
         };
         self.states.iter().for_each(|state| state.stats.add_to(&mut stats));
+        self.primaries.unreadable.add_to(&mut stats);
         self.limits.add_to(&mut stats);
         self.publish_rates.verdicts.add_to(&mut stats.verdicts);
         stats

@@ -182,7 +182,10 @@ async fn connect(config: &Config) -> Result<(Arc<dyn Transport>, Feed), Failure>
         return Ok((transport, feed));
     };
     let (transport, feed) = RedisTransport::connect(redis.clone()).await.map_err(|error| match error {
-        ConnectError::Config { .. } | ConnectError::Layout { .. } | ConnectError::Partitions { .. } => {
+        ConnectError::Config { .. }
+        | ConnectError::Layout { .. }
+        | ConnectError::TooOld { .. }
+        | ConnectError::Partitions { .. } => {
             Failure::usage(format!("--redis-url, --redis-prefix, --redis-partitions: {error}"))
         }
         error => Failure::unavailable(format!("--redis-url: {error}")),

@@ -37,7 +37,7 @@ async fn partitions_never_change_below_a_prefix() {
 async fn a_log_of_another_format_or_from_the_future_is_refused() {
     let redis = RedisServer::start().await;
     redis.command(&["HSET", "{rivulet}layout", "format", "1", "partitions", "1"]).expect("it can be written");
-    refused(&redis.url(), &[], 64, &["format 1", "another prefix"]);
+    refused(&redis.url(), &[], 64, &["format 1", "2 or newer", "another prefix"]);
     redis.command(&["DEL", "{rivulet}layout"]).expect("it can be written");
     redis.command(&["SET", "{rivulet:0}clock", "9000000000000000"]).expect("it can be written");
     refused(&redis.url(), &[], 69, &["before the time", "another prefix"]);

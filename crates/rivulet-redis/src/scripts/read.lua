@@ -22,7 +22,8 @@ for i = 3, 2 + topics do
         break
       end
       entries[#entries + 1] = found[n]
-      bytes = bytes + #found[n][2][4]
+      -- A newer version may have another place for the envelope: it is not read here then.
+      bytes = bytes + #(found[n][2][4] or '')
     end
     if #found == 0 or more == 1 then break end
     start = '(' .. found[#found][1]

@@ -142,6 +142,8 @@ impl Scrape {
         page.gauge(&f::CLOCK_OFFSET, self.transport.clock_offset_micros as f64 / 1e6)?;
         page.counters(&f::BACKFILLS, [(["done"], backfills_done), (["failed"], backfills_failed)])?;
         page.counter(&f::BACKFILLED, self.transport.backfilled_updates)?;
+        let TransportStats { unreadable_newer, unreadable_damaged, .. } = self.transport;
+        page.counters(&f::UNREADABLE, [(["newer"], unreadable_newer), (["damaged"], unreadable_damaged)])?;
         page.gauge(&f::HUB_NODES, self.peers.nodes)?;
         page.gauge(&f::HUB_CONNECTIONS, self.peers.connections)
     }
