@@ -66,8 +66,8 @@ async fn limits_change_and_end_nobody() {
     assert_eq!(hub.publish("1", tokens::PUBLISHER_KEY).await, 200);
     assert_eq!(hub.publish("no", tokens::PUBLISHER_KEY).await, 429);
     assert_eq!(hub.hub.metrics().sum("rivulet_quota_limit", "quota=\"connections\""), Some(1.0));
-    // A rate that is faster counts from what was used by the slow one.
-    hub.reload(&[("limit-publishes-per-subject", "'1000/s,burst=1000'"), ("limit-connections-per-ip", "3")])
+    // A quota that is new counts who comes from then on.
+    hub.reload(&[("limit-publishes-per-subject", "'1000/s,burst=1000'"), ("limit-connections-per-ip", "1")])
         .await;
     let third = hub.hub.open(&anybody()).await;
     assert_eq!(hub.status(&anybody()).await, 429);
