@@ -19,10 +19,10 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use crate::{
-    config::HttpConfig,
     gate::{Gate, Passage},
     handshakes::{CrowdedOut, Handshakes},
     listener_stats::{ListenerStats, count},
+    live::LiveConfig,
     proxy_header::{HeaderFault, ProxyProtocol, read_header},
     rarely::Rarely,
     tls_socket::TlsSocket,
@@ -33,7 +33,7 @@ static PROXY_REFUSED: Rarely = Rarely::new();
 
 /// What the connections of one worker pass before HTTP.
 pub(crate) struct Arrivals {
-    config: Arc<HttpConfig>,
+    live: Arc<LiveConfig>,
     gate: Rc<Gate>,
     handshakes: Handshakes,
     stats: Arc<ListenerStats>,
@@ -71,13 +71,15 @@ enum Step {
 
 impl Arrivals {
     pub(crate) fn new(
-        config: Arc<HttpConfig>,
+        live: Arc<LiveConfig>,
         stats: Arc<ListenerStats>,
         stopping: GracefulShutdownSignal,
     ) -> Self {
+        let config = live.load();
         let gate = Gate::new(config.requests_max, stats.clone(), config.stats.clone());
         let handshakes = Handshakes::new(config.handshakes_max);
-        Self { config, gate, handshakes, stats, stopping }
+        drop(config);
+        Self { live, gate, handshakes, stats, stopping }
     }
 
     /// Plain TCP.
@@ -106,7 +108,7 @@ impl Arrivals {
         let peer = tcp.peer_addr().ok();
         let arrived = async {
             let client = self.client(&mut tcp, peer).await?;
-            let deadline = started + self.config.handshake_timeout;
+            let deadline = started + self.live.load().handshake_timeout;
             let shaken = tokio::time::timeout_at(deadline, self.shake_hands(tcp, tls));
             let socket = shaken.await.unwrap_or(Err(Lost::TimedOut(Step::Handshake)))?;
             Ok((socket, client))
@@ -127,14 +129,15 @@ impl Arrivals {
         tcp: &mut TcpStream,
         peer: Option<SocketAddr>,
     ) -> Result<Option<SocketAddr>, Lost> {
-        if self.config.proxy_protocol == ProxyProtocol::Off {
+        let config = Arc::clone(&self.live.load());
+        if config.proxy_protocol == ProxyProtocol::Off {
             return Ok(peer);
         }
         let proxy = peer.ok_or(Lost::Quietly)?;
-        if !is_within(&self.config.trusted_proxies, proxy.ip()) {
+        if !is_within(&config.trusted_proxies, proxy.ip()) {
             return Err(Lost::ProxyUntrusted);
         }
-        let header = tokio::time::timeout(self.config.handshake_timeout, read_header(tcp));
+        let header = tokio::time::timeout(config.handshake_timeout, read_header(tcp));
         tokio::select! {
             header = header => match header {
                 Ok(Ok(client)) => Ok(Some(client.unwrap_or(proxy))),

@@ -15,7 +15,7 @@ use crate::{
     access::Access,
     body::{self, Body},
     fields::Fields,
-    hub::Hub,
+    hub::{CurrentHub, Hub},
     problem::{Document, Problem},
     problem_kind::ProblemKind,
     publish, request_span, retry,
@@ -73,7 +73,7 @@ enum Answer<'a> {
 
 /// Publishes a batch.
 pub(crate) async fn publish(
-    hub: web::Data<Hub>,
+    hub: CurrentHub,
     request: &HttpRequest,
     payload: web::Payload,
     access: Access,

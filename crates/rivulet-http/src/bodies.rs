@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use parking_lot::Mutex;
@@ -22,7 +25,7 @@ const KEPT_LEN: usize = 64;
 pub(crate) struct Bodies {
     /// Where the sum stands; it is changed under the lock only.
     stats: Arc<HttpStats>,
-    bytes_max: usize,
+    bytes_max: AtomicUsize,
     /// By subject. No longer than the list of bodies under way: who holds nothing is not in it.
     held: Mutex<HashMap<Arc<str>, usize>>,
 }
@@ -47,7 +50,12 @@ pub(crate) enum BodiesBusy {
 impl Bodies {
     /// Bodies that may hold so many bytes together.
     pub(crate) fn new(stats: Arc<HttpStats>, bytes_max: usize) -> Self {
-        Self { stats, bytes_max, held: Mutex::default() }
+        Self { stats, bytes_max: AtomicUsize::new(bytes_max), held: Mutex::default() }
+    }
+
+    /// How many bytes they may hold from now on. If they hold more, what they hold stays, and no more is given.
+    pub(crate) fn set_bytes_max(&self, bytes_max: usize) {
+        self.bytes_max.store(bytes_max, Relaxed);
     }
 
     /// A body that holds nothing yet, and whose it is.
@@ -80,12 +88,12 @@ impl BodyMemory {
     }
 
     fn check(&self, held: &HashMap<Arc<str>, usize>, more: usize) -> Result<(), BodiesBusy> {
-        let (all, max) = (self.bodies.stats.body_bytes.load(Relaxed), self.bodies.bytes_max);
+        let (all, max) = (self.bodies.stats.body_bytes.load(Relaxed), self.bodies.bytes_max.load(Relaxed));
         if more > max.saturating_sub(all) {
             return Err(BodiesBusy::All(max));
         }
         let own = held.get(&self.subject).copied().unwrap_or(0);
-        let share = (max - (all - own)) / 2;
+        let share = max.saturating_sub(all - own) / 2;
         let is_only_one = own == self.bytes;
         if is_only_one || own + more <= share { Ok(()) } else { Err(BodiesBusy::OfSubject(share)) }
     }

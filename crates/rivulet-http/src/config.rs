@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
+use rivulet_node::LimitsConfig;
 use url::Url;
 
 use crate::{
@@ -57,6 +58,8 @@ pub struct HttpConfig {
     /// How many bytes of memory all bodies under way may hold together; at least [`HttpConfig::batch_len_max`]. Beyond it
     /// publishers are refused for a moment.
     pub bodies_in_flight_max: usize,
+    /// The limits of the hub: what subscribers and publishers have to pass. The same on all nodes.
+    pub limits: Arc<LimitsConfig>,
     /// How long a client may take to send a request's head; then it is answered 408.
     pub head_timeout: Duration,
     /// How long a client may take to send a request's body; then it is answered 408.
@@ -99,6 +102,7 @@ impl HttpConfig {
             trusted_proxies: Vec::new(),
             forwarding_header: ForwardingHeader::default(),
             bodies_in_flight_max: 64 * 1024 * 1024,
+            limits: Arc::default(),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(30),

@@ -1,13 +1,17 @@
 //! The page at `/`: says what this is. It loads nothing and runs nothing.
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
 
-use crate::{auth::Dialect, hub::Hub, metadata::METADATA_PATH};
+use crate::{
+    auth::Dialect,
+    hub::{CurrentHub, Hub},
+    metadata::METADATA_PATH,
+};
 
 const SPECIFICATION: &str = "https://mercure.rocks/spec";
 
 /// Answers with the page.
-pub(crate) async fn landing(hub: web::Data<Hub>) -> HttpResponse {
+pub(crate) async fn landing(hub: CurrentHub) -> HttpResponse {
     HttpResponse::Ok().content_type("text/html; charset=utf-8").body(page(&hub))
 }
 

@@ -1,10 +1,10 @@
 //! The OAuth 2.0 protected resource metadata of RFC 9728: where clients of dialect 1.0 get tokens, and for what.
 
-use actix_web::{HttpResponse, web};
+use actix_web::HttpResponse;
 use serde::Serialize;
 use url::Url;
 
-use crate::{hub::Hub, problem::Problem};
+use crate::{hub::CurrentHub, problem::Problem};
 
 /// The document's path: the well-known name goes between the host and the path of the resource.
 pub(crate) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
@@ -29,7 +29,7 @@ pub(crate) fn address(resource: &Url) -> String {
 }
 
 /// Answers with the document, if dialect 1.0 is on.
-pub(crate) async fn metadata(hub: web::Data<Hub>) -> Result<HttpResponse, Problem> {
+pub(crate) async fn metadata(hub: CurrentHub) -> Result<HttpResponse, Problem> {
     let v1 = hub.config.authorizer.v1().ok_or_else(Problem::not_found)?;
     // An issuer's name must be an https URL (RFC 8414 §2); others cannot be looked up and are not listed.
     let issuers = v1.issuers.iter().map(|issuer| issuer.issuer.as_str());

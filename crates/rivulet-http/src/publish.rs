@@ -14,7 +14,7 @@ use crate::{
     body::{self, Body, MediaType},
     fields::Fields,
     form::Form,
-    hub::Hub,
+    hub::{CurrentHub, Hub},
     problem::Problem,
     problem_kind::ProblemKind,
     request_span, retry,
@@ -26,7 +26,7 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// Publishes what the body holds. The token is looked at before the body, so that strangers cannot make the hub
 /// gather what they send.
 pub(crate) async fn publish(
-    hub: web::Data<Hub>,
+    hub: CurrentHub,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -36,7 +36,7 @@ pub(crate) async fn publish(
 }
 
 async fn take(
-    hub: web::Data<Hub>,
+    hub: CurrentHub,
     request: &HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -65,7 +65,7 @@ async fn authorize(hub: &Hub, request: &HttpRequest) -> Result<Access, Problem> 
 }
 
 async fn one(
-    hub: web::Data<Hub>,
+    hub: CurrentHub,
     request: &HttpRequest,
     payload: web::Payload,
     access: &Access,
@@ -82,7 +82,7 @@ async fn one(
 
 /// Appends the update that a body holds; answers its id.
 async fn append(
-    hub: web::Data<Hub>,
+    hub: CurrentHub,
     Body { bytes, memory }: Body,
     key: Option<IdempotencyKey>,
     access: &Access,
@@ -107,7 +107,7 @@ async fn append(
 
 /// What an update has to pass.
 pub(crate) fn rates(hub: &Hub, access: &Access, update: &Update) -> Vec<Rate> {
-    hub.node.limits().to_publish(&access.client, &access.verified.overrides, &update.topics)
+    hub.config.limits.to_publish(&access.client, &access.verified.overrides, &update.topics)
 }
 
 fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {

@@ -2,9 +2,10 @@
 
 use actix_service::ServiceFactory;
 use actix_web::{
-    App, HttpRequest, HttpResponse,
+    App, HttpMessage as _, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse},
+    guard::{Guard, GuardContext, fn_guard},
     http::{
         Method,
         header::{self, HeaderMap, HeaderName, HeaderValue},
@@ -16,7 +17,7 @@ use crate::{
     auth::Dialect,
     cors,
     head::SECURITY_HEADERS,
-    hub::{HUB_PATH, Hub},
+    hub::{CurrentHub, HUB_PATH, Hub, Hubs},
     landing::landing,
     metadata::{METADATA_PATH, metadata},
     problem::Problem,
@@ -29,7 +30,7 @@ const DOCUMENT_METHODS: &str = "GET, HEAD, OPTIONS";
 
 /// The application of one worker.
 pub(crate) fn app(
-    hub: web::Data<Hub>,
+    hubs: web::Data<Hubs>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -40,19 +41,18 @@ pub(crate) fn app(
     >,
 > {
     App::new()
-        .app_data(hub.clone())
         .configure(|routes| {
-            routes.service(hub_routes(&hub));
+            routes.service(hub_routes());
             routes.service(document_routes("/").route(web::get().to(landing)).route(web::head().to(landing)));
-            if hub.speaks(Dialect::V1) {
-                let document = document_routes(METADATA_PATH);
-                routes.service(document.route(web::get().to(metadata)).route(web::head().to(metadata)));
-            }
+            let document = document_routes(METADATA_PATH).guard(now(|hub| hub.speaks(Dialect::V1)));
+            routes.service(document.route(web::get().to(metadata)).route(web::head().to(metadata)));
         })
         .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::not_found()) }))
         .wrap_fn(move |request, service| {
             let origin = request.headers().get(header::ORIGIN).cloned();
-            let hub = hub.clone();
+            // Here, once: whatever is replaced while it is under way, a request sees one configuration.
+            let hub = hubs.current();
+            request.extensions_mut().insert(hub.clone());
             let answer = service.call(request);
             async move {
                 let mut answer = answer.await?;
@@ -66,34 +66,41 @@ pub(crate) fn app(
         })
 }
 
-fn hub_routes(hub: &Hub) -> actix_web::Resource {
-    let mut routes = web::resource(HUB_PATH);
-    if hub.takes_subscribers() {
-        routes = routes.route(web::get().to(subscribe)).route(web::head().to(subscribe));
-        if hub.speaks(Dialect::V1) {
-            let query = Method::from_bytes(b"QUERY").expect("QUERY is a token");
-            routes = routes.route(web::method(query).to(subscribe));
-        }
-    }
-    if hub.takes_publishers() {
-        routes = routes.route(web::post().to(publish));
-    }
-    let methods = hub.methods();
-    with_others(routes, methods)
+/// Which of these there are depends on the configuration of each request.
+fn hub_routes() -> actix_web::Resource {
+    let subscribers = || now(Hub::takes_subscribers);
+    let query = Method::from_bytes(b"QUERY").expect("QUERY is a token");
+    let routes = web::resource(HUB_PATH)
+        .route(web::get().guard(subscribers()).to(subscribe))
+        .route(web::head().guard(subscribers()).to(subscribe))
+        .route(
+            web::method(query)
+                .guard(now(|hub| hub.takes_subscribers() && hub.speaks(Dialect::V1)))
+                .to(subscribe),
+        )
+        .route(web::post().guard(now(Hub::takes_publishers)).to(publish));
+    with_others(routes, Hub::methods)
+}
+
+/// Whether something holds under the configuration of a request.
+fn now(holds: fn(&Hub) -> bool) -> impl Guard {
+    fn_guard(move |context: &GuardContext<'_>| {
+        context.req_data().get::<CurrentHub>().is_some_and(|hub| holds(hub))
+    })
 }
 
 fn document_routes(path: &str) -> actix_web::Resource {
-    with_others(web::resource(path), DOCUMENT_METHODS)
+    with_others(web::resource(path), |_| DOCUMENT_METHODS)
 }
 
 /// Answers `OPTIONS`, and every other method with what would be right.
-fn with_others(routes: actix_web::Resource, methods: &'static str) -> actix_web::Resource {
+fn with_others(routes: actix_web::Resource, methods: fn(&Hub) -> &'static str) -> actix_web::Resource {
     routes
-        .route(web::method(Method::OPTIONS).to(move |hub: web::Data<Hub>, request: HttpRequest| async move {
-            options(&hub, &request, methods)
+        .route(web::method(Method::OPTIONS).to(move |hub: CurrentHub, request: HttpRequest| async move {
+            options(&hub, &request, methods(&hub))
         }))
-        .default_service(web::to(move || async move {
-            Err::<HttpResponse, _>(Problem::method_not_allowed(methods))
+        .default_service(web::to(move |hub: CurrentHub| async move {
+            Err::<HttpResponse, _>(Problem::method_not_allowed(methods(&hub)))
         }))
 }
 

@@ -20,14 +20,14 @@ use tokio::{net::TcpStream, task::JoinHandle};
 
 use crate::{
     arrival::{Arrivals, Arrived, Over},
-    bodies::Bodies,
     certificates::{self, CertificateWatch},
     config::HttpConfig,
     gate::REFUSALS_MAX,
     handover::{Handover, Slot, drive},
-    hub::Hub,
+    hub::Hubs,
     listener,
     listener_stats::ListenerStats,
+    live::LiveConfig,
     proxy_header::ProxyProtocol,
     routes::app,
 };
@@ -39,6 +39,7 @@ pub struct HttpServerHandle {
     server: ServerHandle,
     running: JoinHandle<io::Result<()>>,
     stats: Arc<ListenerStats>,
+    live: Arc<LiveConfig>,
     _watch: Option<CertificateWatch>,
 }
 
@@ -62,12 +63,12 @@ pub fn serve(node: Arc<Node>, config: HttpConfig) -> io::Result<HttpServerHandle
         .shutdown_timeout(config.shutdown_timeout.as_secs())
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let bodies = Arc::new(Bodies::new(config.stats.clone(), config.bodies_in_flight_max));
-    let pipeline = Pipeline { node, config: Arc::new(config), bodies, stats: stats.clone(), stopping };
+    let live = LiveConfig::new(config);
+    let pipeline = Pipeline { node, live: live.clone(), stats: stats.clone(), stopping };
     let server = pipeline.listen(builder, listener)?.run();
     let handle = server.handle();
     let running = tokio::spawn(server);
-    Ok(HttpServerHandle { address, server: handle, running, stats, _watch: watch })
+    Ok(HttpServerHandle { address, server: handle, running, stats, live, _watch: watch })
 }
 
 /// What would make a server that serves nobody; the rule that it breaks.
@@ -90,15 +91,14 @@ fn check(config: &HttpConfig) -> Result<(), String> {
 #[derive(Clone)]
 struct Pipeline {
     node: Arc<Node>,
-    config: Arc<HttpConfig>,
-    bodies: Arc<Bodies>,
+    live: Arc<LiveConfig>,
     stats: Arc<ListenerStats>,
     stopping: GracefulShutdownSignal,
 }
 
 impl Pipeline {
     fn listen(self, builder: ServerBuilder, listener: TcpListener) -> io::Result<ServerBuilder> {
-        match &self.config.tls {
+        match self.live.load().tls.clone() {
             Some(certificates) => {
                 let tls = Arc::new(certificates.server_config()?);
                 builder.listen("hub", listener, move || self.over_tls(tls.clone()))
@@ -127,7 +127,7 @@ impl Pipeline {
     }
 
     fn arrivals(&self) -> Rc<Arrivals> {
-        Rc::new(Arrivals::new(self.config.clone(), self.stats.clone(), self.stopping.clone()))
+        Rc::new(Arrivals::new(self.live.clone(), self.stats.clone(), self.stopping.clone()))
     }
 
     /// HTTP, until a connection is over or handed over.
@@ -135,8 +135,8 @@ impl Pipeline {
         &self,
     ) -> impl ServiceFactory<Arrived<S>, Config = (), Response = (), Error = Over, InitError = ()> + use<S>
     {
-        let hub = Hub::enter(self.node.clone(), self.config.clone(), self.bodies.clone());
-        let http = face(hub, self.stopping.clone());
+        let hubs = Hubs::enter(self.node.clone(), self.live.clone());
+        let http = face(hubs, &self.live.load(), self.stopping.clone());
         apply_fn_factory(http, |arrived: Arrived<S>, http: &_| carry(arrived, http)).map_err(|_| Over)
     }
 }
@@ -146,10 +146,11 @@ type Connection<S> = (Handover<S>, Protocol, Option<SocketAddr>);
 
 /// actix's HTTP/1.1 over streams that can be handed over.
 fn face<S: Socket + 'static>(
-    hub: Hub,
+    hubs: Hubs,
+    config: &HttpConfig,
     stopping: GracefulShutdownSignal,
-) -> impl ServiceFactory<Connection<S>, Config = (), Response = (), Error = DispatchError, InitError = ()> {
-    let config = hub.config.clone();
+) -> impl ServiceFactory<Connection<S>, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<S>
+{
     HttpService::build()
         .keep_alive(config.keep_alive)
         .client_request_timeout(config.head_timeout)
@@ -164,7 +165,7 @@ fn face<S: Socket + 'static>(
         .on_connect_ext(|stream: &Handover<S>, data| {
             data.insert(stream.taker());
         })
-        .finish(map_config(app(web::Data::new(hub)), |()| AppConfig::default()))
+        .finish(map_config(app(web::Data::new(hubs)), |()| AppConfig::default()))
 }
 
 /// Runs actix's side of one connection, which counts as open until then.
@@ -186,6 +187,11 @@ impl HttpServerHandle {
     /// Where the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The configuration in force, to be replaced by whoever reads it anew.
+    pub fn live(&self) -> &Arc<LiveConfig> {
+        &self.live
     }
 
     /// What happened to connections before HTTP.

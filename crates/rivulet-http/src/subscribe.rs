@@ -21,7 +21,7 @@ use crate::{
     form::Form,
     handover::Taker,
     head::{self, Headers},
-    hub::Hub,
+    hub::{CurrentHub, Hub},
     limit_problem,
     problem::Problem,
     problem_kind::ProblemKind,
@@ -51,7 +51,7 @@ struct Rights {
 
 /// Opens a stream. If this has an answer it is a refusal, or that to `HEAD`: a stream's answer is written by its seat.
 pub(crate) async fn subscribe(
-    hub: web::Data<Hub>,
+    hub: CurrentHub,
     request: HttpRequest,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
@@ -164,7 +164,7 @@ async fn unite(
 /// Takes what the subscriber needs of the hub's limits, then a seat, and writes the headers that go with it.
 async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Reservation, Headers), Problem> {
     let Asked { dialect, last_event_id, request: wanted, client, overrides, .. } = asked;
-    let needed = || hub.node.limits().to_subscribe(&client, &overrides, &wanted.matchers);
+    let needed = || hub.config.limits.to_subscribe(&client, &overrides, &wanted.matchers);
     let admitted = hub.node.admit(needed()).await;
     let permit = admitted.map_err(|error| limit_problem::not_admitted(error, needed))?;
     hub.config.stats.count_admitted();

@@ -15,9 +15,9 @@ use rivulet_node::{LimitsConfig, MemoryTransport, NodeConfig, Retention};
 async fn start(trusted: &[&str], header: ForwardingHeader) -> Hub {
     let (transport, feed) = MemoryTransport::start(Retention::default());
     let limits = LimitsConfig { connections_per_ip: Some(1), ..LimitsConfig::default() };
-    let config = NodeConfig { limits, ..NodeConfig::default() };
-    Hub::start_on(transport, feed, config, hub::both(), |config| {
+    Hub::start_on(transport, feed, NodeConfig::default(), hub::both(), |config| {
         config.anonymous = true;
+        config.limits = limits.into();
         config.trusted_proxies = trusted.iter().map(|network| network.parse().unwrap()).collect();
         config.forwarding_header = header;
     })

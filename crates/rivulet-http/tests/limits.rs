@@ -3,7 +3,7 @@
 
 mod hub;
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use hub::{HUB, Hub, client::Stream, eventually, header, problem, token, transport::Gated};
 use reqwest::Response;
@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 async fn start(limits: LimitsConfig) -> Hub {
     let (transport, feed) = MemoryTransport::start(Retention::default());
-    let config = NodeConfig { limits, ..NodeConfig::default() };
-    Hub::start_on(transport, feed, config, hub::both(), |config| {
+    Hub::start_on(transport, feed, NodeConfig::default(), hub::both(), |config| {
         config.anonymous = true;
+        config.limits = Arc::new(limits);
         config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
     })
     .await
@@ -283,8 +283,11 @@ async fn a_closed_limit_that_cannot_be_counted_says_so_and_nothing_about_why() {
     let (transport, feed) = Gated::start();
     transport.limits_away.store(true, SeqCst);
     let limits = LimitsConfig { connections_per_ip: Some(5), ..LimitsConfig::default() };
-    let config = NodeConfig { limits, ..NodeConfig::default() };
-    let hub = Hub::start_on(transport, feed, config, hub::both(), |config| config.anonymous = true).await;
+    let hub = Hub::start_on(transport, feed, NodeConfig::default(), hub::both(), |config| {
+        config.anonymous = true;
+        config.limits = Arc::new(limits);
+    })
+    .await;
     let document = refused(hub.get("match=a").await, 503, "limits-away", 4..=8).await;
     let members = ["limit", "value", "scope"].map(|member| document[member].clone());
     assert_eq!(members, [json!("connections_per_ip"), json!(5), json!({"kind": "ip", "text": "127.0.0.1"})]);

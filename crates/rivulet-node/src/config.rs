@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use crate::{LimitsConfig, PageLimits};
+use crate::PageLimits;
 
 /// Workers are named by a bit in a 64-bit set, so that routing an update costs one lookup per topic.
 pub const WORKERS_MAX: usize = 64;
@@ -116,12 +116,31 @@ pub struct NodeConfig {
     /// What share of its connections a node may end per minute, from 0 to 1, while it holds more than others do, so that
     /// they spread over the nodes again. `None`: never.
     pub shed: Option<f64>,
-    /// The limits of the hub, the same on all nodes.
-    pub limits: LimitsConfig,
     /// How the spans of an update on the nodes of its subscribers hang together with the one that created it.
     pub trace_updates: TraceUpdates,
     /// Whether frames tell clients which trace an update belongs to.
     pub expose_trace: bool,
+}
+
+/// What of [`NodeConfig`] may change while the node runs; its fields say what each is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StreamTimes {
+    /// See [`NodeConfig::heartbeat`].
+    pub heartbeat: Option<Duration>,
+    /// See [`NodeConfig::lifetime`].
+    pub lifetime: Option<Duration>,
+    /// See [`NodeConfig::write_deadline`].
+    pub write_deadline: Duration,
+    /// See [`NodeConfig::shed`].
+    pub shed: Option<f64>,
+}
+
+impl NodeConfig {
+    /// What the node starts with.
+    pub(crate) fn times(&self) -> StreamTimes {
+        let Self { heartbeat, lifetime, write_deadline, shed, .. } = *self;
+        StreamTimes { heartbeat, lifetime, write_deadline, shed }
+    }
 }
 
 /// To which trace what a node does for its subscribers of a recorded update belongs.
@@ -145,7 +164,6 @@ impl Default for NodeConfig {
             replays_max: 10_000,
             memory_max: None,
             shed: None,
-            limits: LimitsConfig::default(),
             trace_updates: TraceUpdates::default(),
             expose_trace: false,
         }

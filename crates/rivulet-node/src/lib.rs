@@ -66,7 +66,7 @@ mod worker;
 mod workers;
 
 pub use census::{StreamCounts, StreamState};
-pub use config::{NodeConfig, TraceUpdates, WORKERS_MAX};
+pub use config::{NodeConfig, StreamTimes, TraceUpdates, WORKERS_MAX};
 pub use ending::CloseReason;
 pub use feed::{FEED_BYTES_MAX, FEED_LEN_MAX, Feed, FeedSender, feed};
 pub use histogram::{Exemplar, Histogram, HistogramSnapshot};

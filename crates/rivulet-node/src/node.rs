@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use opentelemetry::{context::FutureExt as _, trace::SpanKind};
 use parking_lot::Mutex;
 use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
@@ -20,8 +21,8 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodePhase, NodeSnapshot,
-    Peers, Permit, Rate, Refusal, Transport, TransportError, TransportStats, Wanted,
+    AdmitError, AppendError, Feed, FeedStatus, Limit, NodeConfig, NodePhase, NodeSnapshot, Peers, Permit,
+    Rate, Refusal, StreamTimes, Transport, TransportError, TransportStats, Wanted,
     config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
     delivery::{Encoding, Input},
     kicker,
@@ -54,6 +55,8 @@ pub struct Node {
 pub(crate) struct NodeShared {
     pub(crate) id: Uuid,
     pub(crate) config: NodeConfig,
+    /// What of it may change.
+    pub(crate) times: Arc<ArcSwap<StreamTimes>>,
     runtime: Handle,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) registry: Arc<Registry>,
@@ -106,16 +109,17 @@ impl Node {
             encoded: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             started: Instant::now(),
+            times: Arc::new(ArcSwap::from_pointee(config.times())),
             runtime,
             transport,
             config,
         });
         let (kicks, kicked) = mpsc::channel(KICKS_LEN_MAX);
-        let mut tasks = vec![
+        let tasks = vec![
             tokio::spawn(pump::run(shared.clone(), feed, kicks)),
             tokio::spawn(kicker::run(shared.clone(), kicked)),
+            tokio::spawn(shed::run(shared.clone())),
         ];
-        tasks.extend(shared.config.shed.map(|share| tokio::spawn(shed::run(shared.clone(), share))));
         Arc::new(Self { shared, tasks: Mutex::new(tasks) })
     }
 
@@ -146,9 +150,10 @@ impl Node {
         self.shared.on_runtime(append.with_context(context)).await
     }
 
-    /// The limits of the hub: what has to be passed to [`Node::admit`] and [`Node::publish`] is made by them.
-    pub fn limits(&self) -> &LimitsConfig {
-        &self.shared.config.limits
+    /// Changes how long things take from now on. Streams that are open keep the end that was drawn for them; heartbeats
+    /// and the write deadline are theirs when the node looks at them next, after the old ones at the latest.
+    pub fn retime(&self, times: StreamTimes) {
+        self.shared.times.store(Arc::new(times));
     }
 
     /// How many connections this node may hold.
@@ -208,8 +213,8 @@ impl Node {
     pub fn enter(&self) -> Worker {
         let (number, inbox, stats) = self.shared.workers.join();
         let clock = WorkClock::new(self.shared.started);
-        let (config, registry) = (self.shared.config.clone(), self.shared.registry.clone());
-        let seats = Seats::new(number, config, registry, stats, clock);
+        let (times, registry) = (self.shared.times.clone(), self.shared.registry.clone());
+        let seats = Seats::new(number, times, registry, stats, clock);
         Worker::start(self.shared.clone(), seats, inbox)
     }
 

@@ -62,7 +62,7 @@ impl Reservation {
         let (key, serial) = {
             let mut seats = worker.seats.borrow_mut();
             let now = worker.now();
-            let (ends_at, ends_as) = end_of_life(now, seats.config.lifetime, valid_for);
+            let (ends_at, ends_as) = end_of_life(now, seats.times.load().lifetime, valid_for);
             seats.serials_drawn = seats.serials_drawn.wrapping_add(1);
             let serial = seats.serials_drawn;
             let seat = Seat {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use rivulet_core::{
     Cursor, Matcher, Partition, Partitions, Position, Topic,
@@ -11,10 +12,9 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::{
-    CloseReason,
+    CloseReason, StreamTimes,
     batch::Reach,
     census::{Census, StreamState},
-    config::NodeConfig,
     delivery::Loss,
     dispatch::Passes,
     drain::Drain,
@@ -32,7 +32,7 @@ use crate::{
 /// The seats and sources of one worker. Everything here belongs to one thread.
 pub(crate) struct Seats {
     pub(crate) worker: u8,
-    pub(crate) config: NodeConfig,
+    pub(crate) times: Arc<ArcSwap<StreamTimes>>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) seats: Slab<Seat>,
@@ -67,7 +67,7 @@ pub(crate) struct Seats {
 impl Seats {
     pub(crate) fn new(
         worker: u8,
-        config: NodeConfig,
+        times: Arc<ArcSwap<StreamTimes>>,
         registry: Arc<Registry>,
         stats: Arc<WorkerStats>,
         clock: WorkClock,
@@ -75,7 +75,7 @@ impl Seats {
         let partitions = registry.partitions();
         Self {
             worker,
-            config,
+            times,
             registry,
             stats,
             seats: Slab::new(),

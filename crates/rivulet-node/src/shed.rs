@@ -21,16 +21,20 @@ use crate::{
 /// Draws per stream that is let go: a free seat, or one that is going already, is drawn in vain.
 const DRAWS_MAX: usize = 16;
 
-/// Sheds for as long as the node is open; `share` of its connections per minute at most.
-pub(crate) async fn run(node: Arc<NodeShared>, share: f64) {
+/// Sheds for as long as the node is open, if it is to shed.
+pub(crate) async fn run(node: Arc<NodeShared>) {
     let mut clock = tokio::time::interval(SHED_INTERVAL);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let per_interval = share.clamp(0.0, 1.0) * SHED_INTERVAL.as_secs_f64() / 60.0;
     // What was not a whole stream yet.
     let mut owed = 0.0;
     let mut heard = 0_u64;
     while node.phase.get() == NodePhase::Open {
         clock.tick().await;
+        let Some(share) = node.times.load().shed else {
+            (owed, heard) = (0.0, 0);
+            continue;
+        };
+        let per_interval = share.clamp(0.0, 1.0) * SHED_INTERVAL.as_secs_f64() / 60.0;
         // Of a transport that is away, the peers are those of the time before.
         heard = if node.transport.feed_status() == FeedStatus::Live { heard + 1 } else { 0 };
         let excess = excess(node.places.taken(), node.transport.peers());

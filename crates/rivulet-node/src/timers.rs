@@ -30,11 +30,12 @@ impl Seats {
         if seat.ends_at <= now {
             return self.end(key, seat.ends_as);
         }
-        let write_deadline = ticks(self.config.write_deadline);
+        let times = **self.times.load();
+        let write_deadline = ticks(times.write_deadline);
         if seat.blocked_since.is_some_and(|since| now.saturating_sub(since.get()) >= write_deadline) {
             return self.end(key, CloseReason::Stalled);
         }
-        if let Some(heartbeat) = self.config.heartbeat
+        if let Some(heartbeat) = times.heartbeat
             && now.saturating_sub(seat.last_write) >= ticks(heartbeat)
         {
             self.beat(key, now);
@@ -43,7 +44,7 @@ impl Seats {
         let Some(seat) = self.get(key, serial) else { return };
         let blocked_until = seat.blocked_since.map_or(now, NonZero::get) + write_deadline;
         let (ends_at, last_write) = (seat.ends_at, seat.last_write);
-        let next_beat = self.config.heartbeat.map_or(Tick::MAX, |every| {
+        let next_beat = times.heartbeat.map_or(Tick::MAX, |every| {
             let every = ticks(every).max(1);
             // Overdue for a seat that is behind: it is looked at again after the same time.
             if now - last_write < every { last_write + every } else { now + every }

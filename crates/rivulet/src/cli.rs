@@ -6,7 +6,7 @@ use crate::{
     exit,
     publish::PublishArgs,
     settings,
-    settings::{GROUPS, Kind, Setting},
+    settings::{Effect, GROUPS, Kind, Setting},
     subscribe::SubscribeArgs,
     token::TokenArgs,
     trace::TraceArgs,
@@ -24,11 +24,29 @@ pub(crate) fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .args(flags())
         .after_help(after.clone())
-        .subcommand(Command::new("serve").about("Runs the hub (the default)").args(flags()).after_help(after))
+        .subcommand(
+            Command::new("serve").about("Runs the hub (the default)").args(flags()).after_help(after.clone()),
+        )
+        .subcommand(
+            Command::new("check-config")
+                .about(
+                    "Says what is wrong with a configuration, or what serve would do with it; starts nothing",
+                )
+                .args(flags())
+                .after_help(after),
+        )
         .subcommand(PublishArgs::augment_args(Command::new("publish")))
         .subcommand(SubscribeArgs::augment_args(Command::new("subscribe")))
         .subcommand(TokenArgs::augment_args(Command::new("token")))
         .subcommand(TraceArgs::augment_args(Command::new("trace")))
+}
+
+/// How `--help` says that a change counts without a restart.
+const fn effect(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Restart => "",
+        Effect::Reload => " [reloaded]",
+    }
 }
 
 /// The flag of a setting. Its variable stands in the help; `layers` reads it, since it stands above other layers.
@@ -38,7 +56,7 @@ fn flag(setting: &'static Setting, heading: Option<&'static str>) -> Arg {
         .help_heading(heading)
         .value_name(setting.value)
         .help(setting.help)
-        .long_help(format!("{}\n[env: {}]", setting.help, setting.variable()));
+        .long_help(format!("{}\n[env: {}]{}", setting.help, setting.variable(), effect(setting.effect)));
     let arg = match setting.kind {
         Kind::One => arg.action(ArgAction::Set),
         Kind::Many => arg.action(ArgAction::Append),

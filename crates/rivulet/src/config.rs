@@ -28,7 +28,7 @@ use crate::{
     admin::AdminTls,
     layers::{Environment, Layers},
     memory::MemoryMax,
-    settings,
+    settings::{self, Effect},
     telemetry::TelemetryConfig,
 };
 
@@ -70,10 +70,32 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
     /// `None`: no spans.
     pub(crate) telemetry: Option<TelemetryConfig>,
-    /// All settings as they may be logged.
-    pub(crate) description: String,
+    /// What it was made of.
+    pub(crate) layers: Layers,
     /// What is to be said at start.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What was read by a process that runs.
+#[derive(Debug)]
+pub(crate) struct Again {
+    /// What may be in force from now on.
+    pub(crate) config: Config,
+    /// The settings that have changed and count at the next start.
+    pub(crate) restart_needed: Vec<&'static str>,
+}
+
+/// The text of the configuration file, if there is one.
+fn file_text(matches: &ArgMatches, environment: &Environment) -> Result<Option<String>, Vec<String>> {
+    let Some(path) = file_path(matches, environment) else { return Ok(None) };
+    let text = std::fs::read_to_string(path);
+    text.map(Some).map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])
+}
+
+/// Where the configuration file is, if there is one.
+pub(crate) fn file_path<'a>(matches: &'a ArgMatches, environment: &'a Environment) -> Option<&'a str> {
+    let path = matches.get_one::<String>("config").or_else(|| environment.get("RIVULET_CONFIG"));
+    path.map(String::as_str).filter(|path| !path.is_empty())
 }
 
 /// Whether it is about real users.
@@ -106,10 +128,8 @@ impl Config {
     ///
     /// Every mistake, a line each.
     pub(crate) fn read(matches: &ArgMatches, environment: &Environment) -> Result<Self, Vec<String>> {
-        let path = matches.get_one::<String>("config").or_else(|| environment.get("RIVULET_CONFIG"));
-        let file = path.filter(|path| !path.is_empty()).map(std::fs::read_to_string).transpose();
-        let file = file.map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])?;
-        let config = Self::check(&Layers::resolve(matches, environment, file.as_deref()));
+        let file = file_text(matches, environment)?;
+        let config = Self::check(&Layers::resolve(matches, environment, file.as_deref()), None);
         match (config, TelemetryConfig::read(environment)) {
             (Ok(config), Ok(telemetry)) => Ok(Self { telemetry, ..config }),
             (config, telemetry) => {
@@ -118,8 +138,31 @@ impl Config {
         }
     }
 
-    fn check(layers: &Layers) -> Result<Self, Vec<String>> {
-        let mut reader = Reader { layers, mistakes: layers.mistakes.clone() };
+    /// Reads the file anew in a process that runs with `self`. What counts at a start only is checked, named, and left as
+    /// it was.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake, in the words of [`Config::read`].
+    pub(crate) fn read_again(
+        &self,
+        matches: &ArgMatches,
+        environment: &Environment,
+    ) -> Result<Again, Vec<String>> {
+        let file = file_text(matches, environment)?;
+        let written = Layers::resolve(matches, environment, file.as_deref());
+        let mut config = Self::check(&written, Some(&self.authorizer))?;
+        let restart_needed = written.differing(&self.layers, Effect::Restart);
+        if !restart_needed.is_empty() {
+            let layers = Layers::resolve_under(&self.layers, matches, environment, file.as_deref());
+            config = Self::check(&layers, Some(&self.authorizer))?;
+        }
+        Ok(Again { config: Self { telemetry: self.telemetry.clone(), ..config }, restart_needed })
+    }
+
+    /// `before`: verifies tokens until this is in force.
+    fn check(layers: &Layers, before: Option<&Authorizer>) -> Result<Self, Vec<String>> {
+        let mut reader = Reader { layers, before, mistakes: layers.mistakes.clone() };
         // `None` only beside a mistake: every setting that must be there has a default.
         match Self::from_settings(&mut reader) {
             Some(mut config) if reader.mistakes.is_empty() => {
@@ -194,7 +237,7 @@ impl Config {
             tracing: tracing?,
             log: LogConfig { format: log_format?, filter: log_filter? },
             telemetry: None,
-            description: reader.layers.describe(),
+            layers: reader.layers.clone(),
             warnings,
         })
     }

@@ -43,6 +43,12 @@ impl Failure {
         Self::new(Code::Usage, message)
     }
 
+    /// A configuration with these mistakes, a line each.
+    #[expect(clippy::needless_pass_by_value, reason = "what `map_err` calls takes the error")]
+    pub(crate) fn mistakes(mistakes: Vec<String>) -> Self {
+        Self::usage(mistakes.join("\nrivulet: "))
+    }
+
     /// [`Code::Unavailable`].
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, message)
@@ -58,7 +64,7 @@ impl fmt::Display for Failure {
 /// For the end of `--help`.
 pub(crate) const HELP: &str = "\
 Exit codes:
-  0   done; for serve: stopped by SIGTERM or SIGINT
+  0   done; for serve: stopped by SIGTERM or SIGINT; for check-config: nothing is wrong
   64  the command line or the configuration is wrong (every mistake is listed; nothing was started)
   65  the hub does not accept what was sent; for trace: that is no trace
   69  the hub, an address to listen on, or Redis is not available

@@ -1,13 +1,17 @@
 //! Where the value of a setting comes from: flag, `RIVULET_*`, `MERCURE_*`, file, development mode, default, in this
 //! order.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+};
 
 use clap::{ArgMatches, parser::ValueSource};
 
 use crate::{
     mercure::{self, Deployment},
-    settings::{Exposure, Kind, Setting, is_on, setting, settings},
+    settings::{Effect, Exposure, Kind, Setting, is_on, setting, settings},
 };
 
 /// The environment, as far as it is readable.
@@ -43,7 +47,7 @@ pub(crate) struct Found {
 }
 
 /// All settings that have a value, with what was found wrong or remarkable on the way.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Layers {
     found: BTreeMap<&'static str, Found>,
     /// 1.0 issuers of `MERCURE_TRUSTED_ISSUERS`, unless a layer above names issuers.
@@ -52,17 +56,49 @@ pub(crate) struct Layers {
     pub(crate) mistakes: Vec<String>,
     /// What is to be said at start.
     pub(crate) warnings: Vec<String>,
+    /// What the file says in vain, since a layer above it says something.
+    hidden: BTreeMap<&'static str, Found>,
+}
+
+/// Values may be secrets.
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe())
+    }
 }
 
 impl Layers {
     /// Puts the layers on each other. `file` is the text of the configuration file, if there is one.
     pub(crate) fn resolve(matches: &ArgMatches, environment: &Environment, file: Option<&str>) -> Self {
+        Self::stack(matches, environment, file, None)
+    }
+
+    /// The same in a process that runs already with `before`: what counts at a start only stays as it was.
+    pub(crate) fn resolve_under(
+        before: &Self,
+        matches: &ArgMatches,
+        environment: &Environment,
+        file: Option<&str>,
+    ) -> Self {
+        Self::stack(matches, environment, file, Some(before))
+    }
+
+    fn stack(
+        matches: &ArgMatches,
+        environment: &Environment,
+        file: Option<&str>,
+        before: Option<&Self>,
+    ) -> Self {
         let mut layers = Self::default();
         layers.add_flags(matches);
         layers.add_variables(environment);
         layers.add_deployment(mercure::read(environment));
         if let Some(text) = file {
             layers.add_file(text);
+        }
+        if let Some(before) = before {
+            // Before it is asked whether this is development, whose keys everybody knows.
+            layers.keep(before);
         }
         if layers.one("dev").is_some_and(|dev| is_on(dev) == Ok(true)) {
             layers.add_development();
@@ -84,6 +120,60 @@ impl Layers {
     /// The one value of a setting.
     pub(crate) fn one(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(|found| found.values.last()).map(String::as_str)
+    }
+
+    /// The settings whose values differ, in the order of their names.
+    pub(crate) fn differing(&self, other: &Self, effect: Effect) -> Vec<&'static str> {
+        let names: BTreeSet<_> = self.found.keys().chain(other.found.keys()).copied().collect();
+        let values = |layers: &Self, name: &str| layers.found.get(name).map(|found| found.values.clone());
+        let differs = |name: &&str| values(self, name) != values(other, name);
+        let counts = |name: &&str| setting(name).is_some_and(|setting| setting.effect == effect);
+        names.into_iter().filter(counts).filter(differs).collect()
+    }
+
+    /// What the file says otherwise than that of `before` said, and in vain; and what hides it.
+    pub(crate) fn newly_hidden(&self, before: &Self) -> impl Iterator<Item = (&'static str, &Origin)> {
+        let is_new = |name: &str, found: &Found| {
+            before.hidden.get(name).is_none_or(|hidden| hidden.values != found.values)
+                && self.found.get(name).is_some_and(|above| above.values != found.values)
+        };
+        let new = self.hidden.iter().filter(move |(name, found)| is_new(name, found));
+        new.filter_map(|(name, _)| Some((*name, &self.found.get(name)?.origin)))
+    }
+
+    /// All settings in the words of the file, as they may be shown, with where they come from.
+    pub(crate) fn document(&self) -> String {
+        let line = |(name, found): (&&'static str, &Found)| {
+            let setting = setting(name).expect("only settings of the table are added");
+            let mut values = found.values.iter().map(|value| toml::Value::String(redacted(setting, value)));
+            let value = match setting.kind {
+                Kind::Many => toml::Value::Array(values.collect()),
+                Kind::One | Kind::Switch => values.next_back().unwrap_or_else(|| toml::Value::from("")),
+            };
+            format!("{name} = {value} # {}\n", found.origin)
+        };
+        let issuers = self.mercure_issuers.iter().map(|issuers| {
+            format!("# issuers of 1.0 tokens, from MERCURE_TRUSTED_ISSUERS: {}\n", issuers.names.join(" "))
+        });
+        self.found.iter().map(line).chain(issuers).collect()
+    }
+
+    /// The files that settings name, each with the name of its setting.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        self.found.iter().flat_map(|(name, found)| {
+            let setting = setting(name).expect("only settings of the table are added");
+            found.values.iter().filter_map(move |value| Some((*name, named_file(setting, value)?)))
+        })
+    }
+
+    /// What counts at a start only is what it was.
+    fn keep(&mut self, before: &Self) {
+        for setting in settings().filter(|setting| setting.effect == Effect::Restart) {
+            match before.found.get(setting.name) {
+                Some(found) => self.found.insert(setting.name, found.clone()),
+                None => self.found.remove(setting.name),
+            };
+        }
     }
 
     /// All settings with their values as they may be logged.
@@ -153,6 +243,9 @@ impl Layers {
             match setting(&name).filter(|setting| setting.name != "config") {
                 None => self.mistakes.push(format!("--config: there is no setting named {name:?}")),
                 Some(setting) => match file_values(setting, &value) {
+                    Ok(values) if self.found.contains_key(setting.name) => {
+                        self.hidden.insert(setting.name, Found { values, origin: Origin::File });
+                    }
                     Ok(values) => self.add(setting, values, Origin::File),
                     Err(rule) => self.mistakes.push(format!("--config: {name} {rule}")),
                 },
@@ -206,6 +299,22 @@ fn file_scalar(value: &toml::Value) -> Result<String, &'static str> {
         _ => Err(
             "must be a string, a whole number or a boolean (or an array of strings, where a flag may be repeated)",
         ),
+    }
+}
+
+/// The file that a value of a setting names.
+fn named_file(setting: &Setting, value: &str) -> Option<PathBuf> {
+    let of_url =
+        |text: &str| url::Url::parse(text).ok().filter(|url| url.scheme() == "file")?.to_file_path().ok();
+    match setting.exposure {
+        Exposure::Open if setting.value == "FILE" && setting.name != "config" => Some(value.into()),
+        Exposure::Open => None,
+        Exposure::Secret => value.strip_prefix('@').map(PathBuf::from),
+        Exposure::Url => of_url(value),
+        Exposure::Issuer => {
+            let (_, place) = value.split_once('=')?.1.split_once(':')?;
+            place.strip_prefix('@').map(PathBuf::from).or_else(|| of_url(place))
+        }
     }
 }
 
@@ -263,94 +372,4 @@ fn hosts_without_secrets(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_of_several_hosts_are_shown_without_their_password() {
-        let check = |text: &str, expected: &str| assert_eq!(url_without_secrets(text), expected);
-        check("redis+sentinel://u:secret@a:1,b:2/m", "redis+sentinel://u:***@a:1,b:2/m");
-        check("rediss+cluster://:secret@a:1,b:2", "rediss+cluster://:***@a:1,b:2");
-        check("redis+cluster://a:1,b:2", "redis+cluster://a:1,b:2");
-        check("secret,b:2", "***");
-    }
-    use crate::cli;
-
-    fn resolve(arguments: &[&str], environment: &[(&str, &str)], file: Option<&str>) -> Layers {
-        let matches = cli::command().try_get_matches_from([&["rivulet"], arguments].concat()).unwrap();
-        let environment =
-            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        Layers::resolve(&matches, &environment, file)
-    }
-
-    #[test]
-    fn each_layer_hides_those_below_it() {
-        let file = Some("heartbeat = \"4s\"\nlifetime = \"4m\"\nbody-limit = 4096\nanonymous = true\n");
-        let extra = ("MERCURE_EXTRA_DIRECTIVES", "heartbeat 3s\nwrite_timeout 3m");
-        let layers = resolve(&["--heartbeat", "1s"], &[("RIVULET_HEARTBEAT", "2s"), extra], file);
-        assert_eq!(layers.mistakes, Vec::<String>::new());
-        assert_eq!(layers.one("heartbeat"), Some("1s"));
-        assert_eq!(layers.one("lifetime"), Some("3m"));
-        assert_eq!(layers.one("body-limit"), Some("4096"));
-        assert_eq!(layers.one("anonymous"), Some("true"));
-        assert_eq!(layers.one("listen"), Some("127.0.0.1:3000"));
-        let layers = resolve(&[], &[("RIVULET_HEARTBEAT", "2s"), extra], file);
-        assert_eq!(layers.one("heartbeat"), Some("2s"));
-    }
-
-    #[test]
-    fn lists_are_repeated_flags_or_words_or_arrays() {
-        let two = ["https://a.example".to_owned(), "https://b.example".to_owned()];
-        let check = |layers: Layers| assert_eq!(layers.get("cors-origin").unwrap().values, two);
-        check(resolve(&["--cors-origin", &two[0], "--cors-origin", &two[1]], &[], None));
-        check(resolve(&[], &[("RIVULET_CORS_ORIGIN", "https://a.example\n https://b.example")], None));
-        check(resolve(
-            &[],
-            &[("MERCURE_EXTRA_DIRECTIVES", "cors_origins https://a.example https://b.example")],
-            None,
-        ));
-        check(resolve(&[], &[], Some("cors-origin = ['https://a.example', 'https://b.example']")));
-    }
-
-    #[test]
-    fn a_file_with_unknown_keys_or_wrong_shapes_names_them() {
-        let layers = resolve(&[], &[], Some("hearbeat = '1s'\nlisten = [1]\nconfig = 'x'"));
-        assert_eq!(layers.mistakes.len(), 3, "{:?}", layers.mistakes);
-        assert!(layers.mistakes.iter().any(|mistake| mistake.contains("hearbeat")));
-        let layers = resolve(&[], &[], Some("a = 1\nb = = 2"));
-        assert!(layers.mistakes[0].contains("line 2"), "{:?}", layers.mistakes);
-    }
-
-    #[test]
-    fn development_mode_fills_in_only_what_nobody_says() {
-        let layers = resolve(&["--dev", "--anonymous=false", "--publisher-jwks-file", "a"], &[], None);
-        assert_eq!(layers.one("anonymous"), Some("false"));
-        assert_eq!(layers.one("publisher-jwt-key"), None);
-        assert_eq!(layers.one("subscriber-jwt-key"), Some("!ChangeThisMercureHubJWTSecretKey!"));
-        assert_eq!(layers.get("cors-origin").unwrap().origin, Origin::Development);
-    }
-
-    #[test]
-    fn the_description_shows_everything_but_secrets() {
-        let arguments = [
-            "--publisher-jwt-key=aVerySecretKey",
-            "--subscriber-jwt-key=@/keys/public.pem",
-            "--redis-url=redis://user:aVerySecretKey@redis:6379/1",
-            "--subscriber-jwks-url=https://idp.example/jwks?key=aVerySecretKey",
-            "--trusted-issuer=https://a.example=HS256:aVerySecretKey",
-            "--trusted-issuer=https://b.example=jwks:https://b.example/jwks",
-            "--trusted-issuer=aVerySecretKey",
-        ];
-        let shown = resolve(&arguments, &[], None).describe();
-        assert!(!shown.contains("aVerySecretKey"), "{shown}");
-        for part in [
-            "publisher-jwt-key=***",
-            "subscriber-jwt-key=@/keys/public.pem",
-            "redis-url=redis://user:***@redis:6379/1",
-            "https://a.example=HS256:***,https://b.example=jwks:https://b.example/jwks,***",
-            "heartbeat=15s",
-        ] {
-            assert!(shown.contains(part), "{part} is not in {shown}");
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod cgroup;
+mod check_config;
 mod cli;
 mod client;
 mod config;
@@ -21,6 +22,7 @@ mod observed;
 mod process;
 mod publish;
 mod quantity;
+mod reload;
 mod serve;
 mod settings;
 mod signals;
@@ -64,6 +66,7 @@ fn run() -> Result<ExitCode, Failure> {
     match matches.subcommand() {
         None => serve::run(&matches, &environment()),
         Some(("serve", matches)) => serve::run(matches, &environment()),
+        Some(("check-config", matches)) => check_config::run(matches, &environment()),
         Some(("publish", matches)) => block_on(publish::run(args(matches)?)),
         Some(("subscribe", matches)) => block_on(subscribe::run(args(matches)?)),
         Some(("trace", matches)) => block_on(trace::run(args(matches)?)),

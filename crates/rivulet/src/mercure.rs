@@ -25,7 +25,7 @@ pub(crate) struct Mistake {
 }
 
 /// 1.0 issuers that sign with the deployment's keys.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Issuers {
     /// What `iss` may be.
     pub(crate) names: Vec<String>,

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rivulet_http::{HttpStats, ListenerStats, auth::Authorizer};
+use rivulet_http::{HttpStats, ListenerStats, LiveConfig};
 use rivulet_node::Node;
 use tokio::{runtime::Handle, sync::watch};
 
-use crate::{logs::Logs, memory::MemoryState, telemetry::SpanStats};
+use crate::{logs::Logs, memory::MemoryState, reload::ReloadStats, telemetry::SpanStats};
 
 /// The parts that count.
 #[derive(Clone)]
@@ -16,7 +16,8 @@ pub(crate) struct Observed {
     pub(crate) http: Arc<HttpStats>,
     pub(crate) listener: Arc<ListenerStats>,
     pub(crate) logs: Arc<Logs>,
-    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) live: Arc<LiveConfig>,
+    pub(crate) reloads: Arc<ReloadStats>,
     pub(crate) spans: Arc<SpanStats>,
     /// Where everything runs that is no worker.
     pub(crate) runtime: Handle,

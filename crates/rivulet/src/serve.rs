@@ -4,7 +4,7 @@ use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::ArgMatches;
 use rivulet_http::{Certificates, HttpConfig, HttpServerHandle};
-use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, Transport};
+use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, StreamTimes, Transport};
 use rivulet_redis::{ConnectError, RedisTransport};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
@@ -20,7 +20,8 @@ use crate::{
     memory::{MemoryLimit, MemorySampler},
     observed::Observed,
     process::{self, Room},
-    signals::{Reloader, Signals},
+    reload::{Given, ReloadStats, Reloader, Seen, Told},
+    signals::{self, Signals},
     telemetry::Telemetry,
 };
 
@@ -31,20 +32,21 @@ const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs the hub until a signal stops it.
 pub(crate) fn run(matches: &ArgMatches, environment: &Environment) -> Result<ExitCode, Failure> {
-    let config = Config::read(matches, environment)
-        .map_err(|mistakes| Failure::usage(mistakes.join("\nrivulet: ")))?;
+    let given = Given { matches: matches.clone(), environment: environment.clone() };
+    let seen = given.look();
+    let config = Arc::new(Config::read(matches, environment).map_err(Failure::mistakes)?);
     let logs = Logs::start(&config.log);
     announce(&config);
     let runtime = runtime(config.workers.get())?;
     runtime.spawn(Arc::clone(&logs).tend());
-    let result = runtime.block_on(serve(&config, &logs));
+    let result = runtime.block_on(serve(config, (given, seen), &logs));
     logs.finish();
     runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
     result
 }
 
 fn announce(config: &Config) {
-    info!(version = env!("CARGO_PKG_VERSION"), settings = config.description, "Rivulet starts");
+    info!(version = env!("CARGO_PKG_VERSION"), settings = config.layers.describe(), "Rivulet starts");
     for warning in &config.warnings {
         warn!("{warning}");
     }
@@ -70,8 +72,10 @@ fn signals_deaf(error: std::io::Error) -> Failure {
     Failure::new(Code::Software, format!("signals cannot be received: {error}"))
 }
 
-async fn serve(config: &Config, logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
+async fn serve(started: Arc<Config>, given: (Given, Seen), logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
+    let config = &*started;
     let mut signals = Signals::listen().map_err(signals_deaf)?;
+    let hangups = signals::hangups().map_err(signals_deaf)?;
     let cannot_listen = |flag: &str, address, error| {
         Failure::unavailable(format!("cannot listen on {address} ({flag}): {error}"))
     };
@@ -93,7 +97,17 @@ async fn serve(config: &Config, logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
     let stats = Arc::clone(&http_config.stats);
     let mut http = rivulet_http::serve(Arc::clone(&node), http_config)
         .map_err(|error| cannot_listen("--listen", config.listen, error))?;
-    let _reloader = Reloader::start(certificates(config)).map_err(signals_deaf)?;
+    let reloads = Arc::<ReloadStats>::default();
+    let told = Told {
+        live: Arc::clone(http.live()),
+        node: Arc::clone(&node),
+        logs: Arc::clone(logs),
+        certificates: certificates(config),
+        stats: Arc::clone(&reloads),
+        room,
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let reloader = Reloader::start(given.0, Arc::clone(&started), given.1, told, hangups);
     let observed = Observed {
         node: Arc::clone(&node),
         memory: memory.state(),
@@ -101,7 +115,8 @@ async fn serve(config: &Config, logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
         listener: Arc::clone(http.listener_stats()),
         spans: Arc::clone(telemetry.stats()),
         logs: Arc::clone(logs),
-        authorizer: Arc::clone(&config.authorizer),
+        live: Arc::clone(http.live()),
+        reloads,
         runtime: tokio::runtime::Handle::current(),
     };
     let admin = admin::serve(observed, admin_listener, config.admin_tls.clone())
@@ -115,20 +130,26 @@ async fn serve(config: &Config, logs: &Arc<Logs>) -> Result<ExitCode, Failure> {
             return Err(Failure::new(Code::Software, format!("the server has ended by itself: {reason}")));
         }
     };
-    let time_max = config.stopping.time_max();
+    let stopping = reloader.in_force().stopping;
+    let time_max = stopping.time_max();
     info!(signal = signal.name(), ?time_max, "Rivulet stops: it is not ready any more");
-    let stopped = Running { transport, node, http, telemetry, admin }.stop(config.stopping);
+    let stopped = Running { transport, node, http, telemetry, admin }.stop(stopping);
+    Ok(end(stopped, time_max, &mut signals).await)
+}
+
+/// Waits until everything has stopped, but neither for longer than it may take nor after a second signal.
+async fn end(stopped: impl Future<Output = ()>, time_max: Duration, signals: &mut Signals) -> ExitCode {
     tokio::select! {
         result = tokio::time::timeout(time_max, stopped) => {
             match result {
                 Ok(()) => info!("Rivulet has stopped"),
                 Err(_) => warn!("Rivulet stops with something still under way after {time_max:?}"),
             }
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         second = signals.next() => {
             warn!(signal = second.name(), "Rivulet stops at once: a second signal came");
-            Ok(ExitCode::from(second.exit_code()))
+            ExitCode::from(second.exit_code())
         }
     }
 }
@@ -199,7 +220,6 @@ fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
         lifetime: config.lifetime,
         write_deadline: config.write_deadline,
         connections_max,
-        limits: config.limits.hub.clone(),
         replays_max: config.limits.replays_max,
         shed: config.stopping.shed,
         trace_updates: config.tracing.updates,
@@ -208,7 +228,18 @@ fn node_config(config: &Config, connections_max: usize) -> NodeConfig {
     }
 }
 
-fn http_config(config: &Config, room: Room) -> HttpConfig {
+/// What of a node's configuration may change.
+pub(crate) fn stream_times(config: &Config) -> StreamTimes {
+    StreamTimes {
+        heartbeat: config.heartbeat,
+        lifetime: config.lifetime,
+        write_deadline: config.write_deadline,
+        shed: config.stopping.shed,
+    }
+}
+
+/// What the HTTP face is told, at the start and when the configuration is read again.
+pub(crate) fn http_config(config: &Config, room: Room) -> HttpConfig {
     let http = HttpConfig::new(Arc::clone(&config.authorizer));
     HttpConfig {
         requests_max: (room.requests / config.workers).clamp(1, http.requests_max),
@@ -221,6 +252,7 @@ fn http_config(config: &Config, room: Room) -> HttpConfig {
         body_len_max: config.body_limit,
         batch_len_max: config.batch_limit,
         bodies_in_flight_max: config.limits.bodies_in_flight,
+        limits: Arc::new(config.limits.hub.clone()),
         tls: config.listener.tls.clone(),
         proxy_protocol: config.listener.proxy_protocol,
         trusted_proxies: config.listener.trusted_proxies.clone(),

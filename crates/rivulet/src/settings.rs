@@ -19,8 +19,19 @@ pub(crate) struct Setting {
     pub(crate) kind: Kind,
     /// Whether its value may be logged.
     pub(crate) exposure: Exposure,
+    /// When a change of it counts.
+    pub(crate) effect: Effect,
     /// For `--help`.
     pub(crate) help: &'static str,
+}
+
+/// When a change of a setting counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// At the next start.
+    Restart,
+    /// When the configuration is read again.
+    Reload,
 }
 
 /// How many values a setting takes.
@@ -93,11 +104,27 @@ pub(crate) fn setting(name: &str) -> Option<&'static Setting> {
 }
 
 const fn one(name: &'static str, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, default: None, kind: Kind::One, exposure: Exposure::Open, help }
+    Setting {
+        name,
+        value,
+        default: None,
+        kind: Kind::One,
+        exposure: Exposure::Open,
+        effect: Effect::Restart,
+        help,
+    }
 }
 
 const fn many(name: &'static str, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, value, default: None, kind: Kind::Many, exposure: Exposure::Open, help }
+    Setting {
+        name,
+        value,
+        default: None,
+        kind: Kind::Many,
+        exposure: Exposure::Open,
+        effect: Effect::Restart,
+        help,
+    }
 }
 
 const fn switch(name: &'static str, help: &'static str) -> Setting {
@@ -107,6 +134,7 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
         default: Some("false"),
         kind: Kind::Switch,
         exposure: Exposure::Open,
+        effect: Effect::Restart,
         help,
     }
 }
@@ -114,6 +142,10 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
 impl Setting {
     const fn default(self, text: &'static str) -> Self {
         Self { default: Some(text), ..self }
+    }
+
+    const fn reloaded(self) -> Self {
+        Self { effect: Effect::Reload, ..self }
     }
 
     const fn exposed(self, exposure: Exposure) -> Self {
@@ -196,72 +228,72 @@ const SETTINGS: &[Setting] = &[
         "publisher-jwt-key",
         "KEY",
         "0.x: key of publishers' tokens: the secret, or the PEM text of a public key, or @FILE with either",
-    )
+    ).reloaded()
         .exposed(Exposure::Secret),
     one(
         "publisher-jwt-alg",
         "ALG",
         "0.x: algorithm of publishers' tokens: HS256, HS384, HS512, RS*, PS*, ES256, ES384, EdDSA",
-    )
+    ).reloaded()
     .default("HS256"),
     one(
         "publisher-jwks-url",
         "URL",
         "0.x: JWK Set with the keys of publishers' tokens, instead of a key",
-    )
+    ).reloaded()
     .exposed(Exposure::Url),
-    one("publisher-jwks-file", "FILE", "0.x: the same in a file"),
+    one("publisher-jwks-file", "FILE", "0.x: the same in a file").reloaded(),
     one(
         "subscriber-jwt-key",
         "KEY",
         "0.x: key of subscribers' tokens, as --publisher-jwt-key",
-    )
+    ).reloaded()
     .exposed(Exposure::Secret),
-    one("subscriber-jwt-alg", "ALG", "0.x: algorithm of subscribers' tokens").default("HS256"),
+    one("subscriber-jwt-alg", "ALG", "0.x: algorithm of subscribers' tokens").reloaded().default("HS256"),
     one(
         "subscriber-jwks-url",
         "URL",
         "0.x: JWK Set with the keys of subscribers' tokens",
-    )
+    ).reloaded()
     .exposed(Exposure::Url),
-    one("subscriber-jwks-file", "FILE", "0.x: the same in a file"),
+    one("subscriber-jwks-file", "FILE", "0.x: the same in a file").reloaded(),
     many(
         "trusted-issuer",
         "ISSUER=SOURCE",
         "1.0: an issuer of access tokens (claim iss) and its keys. SOURCE is jwks:URL, jwks:@FILE, or ALG:KEY, \
          where KEY is the secret, or the PEM text of a public key, or @FILE with either",
-    )
+    ).reloaded()
     .exposed(Exposure::Issuer),
     one(
         "resource",
         "ID",
         "1.0: this hub's resource identifier, which their aud must hold; without it, --hub-url",
-    ),
-    switch("anonymous", "Let subscribers without a token receive public updates"),
+    ).reloaded(),
+    switch("anonymous", "Let subscribers without a token receive public updates").reloaded(),
     many(
         "cors-origin",
         "ORIGIN",
         "Origin whose pages may subscribe and publish (scheme://host[:port]); * = any, without credentials",
-    ),
-    many("publish-origin", "ORIGIN", "Origin whose pages may publish with a cookie"),
+    ).reloaded(),
+    many("publish-origin", "ORIGIN", "Origin whose pages may publish with a cookie").reloaded(),
     one(
         "cookie-name",
         "NAME",
         "Cookie that may carry the token, in both dialects. Without it: mercureAuthorization in 0.x, \
          __Secure-mercure_access_token in 1.0 (mercure_access_token with --dev)",
-    ),
-    one("heartbeat", "DURATION", "How often an idle stream gets a heartbeat; 0 = never").default("15s"),
+    ).reloaded(),
+    one("heartbeat", "DURATION", "How often an idle stream gets a heartbeat; 0 = never").reloaded().default("15s"),
     one(
         "lifetime",
         "DURATION",
         "Longest life of a stream; each is ended at a random 80–100 % of it; 0 = no end",
-    )
+    ).reloaded()
     .default("600s"),
     one(
         "write-deadline",
         "DURATION",
         "How long a subscriber may take nothing before its stream is ended (1s to 10m)",
-    )
+    ).reloaded()
     .default("20s"),
     one(
         "retention-age",
@@ -270,8 +302,8 @@ const SETTINGS: &[Setting] = &[
     )
     .default("24h"),
     one("retention-count", "COUNT", "How many updates are kept per topic").default("1000"),
-    one("body-limit", "SIZE", "Longest update, and longest body of a request").default("1MiB"),
-    one("batch-limit", "SIZE", "Longest body of a batch of updates").default("8MiB"),
+    one("body-limit", "SIZE", "Longest update, and longest body of a request").reloaded().default("1MiB"),
+    one("batch-limit", "SIZE", "Longest body of a batch of updates").reloaded().default("8MiB"),
     one(
         "connections-max",
         "COUNT",
@@ -292,7 +324,7 @@ const SETTINGS: &[Setting] = &[
     )
     .default("32KiB"),
     one("log-format", "FORMAT", "pretty or json, on standard error").default("pretty"),
-    one("log-level", "FILTER", "error, warn, info, debug, trace, or per module: info,rivulet_redis=debug")
+    one("log-level", "FILTER", "error, warn, info, debug, trace, or per module: info,rivulet_redis=debug").reloaded()
         .default("info,actix_server=warn,actix_http::h1=off"),
 ];
 
@@ -311,6 +343,9 @@ variables are separated by white space. The MERCURE_* variables of existing depl
                                write_timeout (--lifetime), dispatch_timeout (--write-deadline), public_url
                                (--hub-url), resource_identifier (--resource), subscriptions (accepted with a
                                warning: this version has no subscription API). Any other directive is an error
+
+With [reloaded] a setting counts anew when the configuration file, or a file that a setting names, changes, and on
+SIGHUP; others count at the next start. rivulet check-config says what is wrong with a configuration.
 
 Durations: 250ms, 15s, 10m, 1h30m, 7d, or 0. Sizes: 32768, 64KiB, 1MiB (KB, MB: powers of ten).
 Rates: 100/s, 6000/m, 10/1m30s, evenly spread; with ,burst=N so many at once after a pause: 100/s,burst=200.";

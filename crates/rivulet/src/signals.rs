@@ -1,13 +1,6 @@
-//! The signals that ask the process to stop, and the one that asks it to read its certificates again.
+//! The signals that ask the process to stop, and the one that asks it to read its configuration again.
 
-use std::sync::Arc;
-
-use rivulet_http::Certificates;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
-};
-use tracing::info;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGTERM and SIGINT from now on.
 pub(crate) struct Signals {
@@ -55,29 +48,7 @@ impl Stop {
     }
 }
 
-/// Reads certificates again whenever SIGHUP comes, as long as it lives. Without it, or without certificates to read, the
-/// signal would end the process.
-pub(crate) struct Reloader(JoinHandle<()>);
-
-impl Reloader {
-    /// Begins to listen.
-    pub(crate) fn start(certificates: Vec<Arc<Certificates>>) -> std::io::Result<Self> {
-        let mut hangups = signal(SignalKind::hangup())?;
-        Ok(Self(tokio::spawn(async move {
-            while hangups.recv().await.is_some() {
-                info!(certificates = certificates.len(), "SIGHUP: certificates are read again");
-                for certificates in &certificates {
-                    let certificates = Arc::clone(certificates);
-                    // What came of it has been logged.
-                    let _ = tokio::task::spawn_blocking(move || certificates.reload()).await;
-                }
-            }
-        })))
-    }
-}
-
-impl Drop for Reloader {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// SIGHUP from now on: it asks to read the configuration again. Until somebody listens it ends the process.
+pub(crate) fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

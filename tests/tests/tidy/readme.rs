@@ -37,6 +37,26 @@ fn the_table_of_settings_is_that_of_the_help() {
     assert_eq!(help, table, "left: rivulet serve --help, right: the README's table");
 }
 
+/// Which settings count without a restart is said by the help, and by a sign in the table.
+#[test]
+fn the_table_marks_what_is_reloaded_as_the_help_does() {
+    let output = hub::command().args(["serve", "--help"]).output().expect("rivulet runs");
+    let help = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut flag = String::new();
+    let mut said = BTreeSet::new();
+    for line in help.lines() {
+        flag = flags(line, "--").pop_first().unwrap_or(flag);
+        if line.contains("[env: ") && line.contains("[reloaded]") {
+            said.insert(flag.clone());
+        }
+    }
+    let readme = readme();
+    let marked = readme.lines().filter(|line| line.starts_with("| `--") && line.contains("` ↻ |"));
+    let marked = flags(&marked.collect::<Vec<_>>().join("\n"), "| `--");
+    assert!(said.len() > 30, "the help marks some: {said:?}");
+    assert_eq!(said, marked, "left: rivulet serve --help, right: the README's table");
+}
+
 /// The flags that begin a line, or a row of the table.
 fn flags(text: &str, start: &str) -> BTreeSet<String> {
     let rows = text.lines().filter_map(|line| {

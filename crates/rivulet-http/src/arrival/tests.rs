@@ -6,7 +6,10 @@ use actix_server::Server;
 use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use super::*;
-use crate::auth::{Algorithm, AuthConfig, Authorizer, COOKIE_NAME_V0, KeySource, V0Config};
+use crate::{
+    auth::{Algorithm, AuthConfig, Authorizer, COOKIE_NAME_V0, KeySource, V0Config},
+    config::HttpConfig,
+};
 
 fn config() -> HttpConfig {
     let secret = vec![7; 64];
@@ -21,7 +24,7 @@ fn config() -> HttpConfig {
 
 fn arrivals(config: HttpConfig) -> Rc<Arrivals> {
     let stopping = Server::build().graceful_shutdown_signal();
-    Rc::new(Arrivals::new(Arc::new(config), Arc::default(), stopping))
+    Rc::new(Arrivals::new(crate::live::LiveConfig::new(config), Arc::default(), stopping))
 }
 
 /// Who a connection is from that begins with these bytes.

@@ -7,8 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use parking_lot::Mutex;
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::runtime::Handle;
 
 use super::{
     AuthConfig, AuthConfigError, AuthError, Check, Credential, CredentialParts, Dialect, Purpose, V1Config,
@@ -16,7 +15,8 @@ use super::{
     claims::Claims,
     credential::Places,
     error::{Refusal, quoted},
-    key_cache::{KeyCache, KeySetReads, RefreshTiming},
+    kept_fresh::KeptFresh,
+    key_cache::{KeySetReads, RefreshTiming},
     keys::{KeyLoader, Keys, RoleKeys},
     limits_claim,
     token::Token,
@@ -30,9 +30,9 @@ pub struct Authorizer {
     places: Places,
     leeway: Duration,
     limits_claim: Option<String>,
-    pub(super) caches: Vec<Arc<KeyCache>>,
-    /// The tasks that keep key sets fresh; dropping the set ends them.
-    tasks: Mutex<JoinSet<()>>,
+    pub(super) caches: Vec<Arc<KeptFresh>>,
+    /// Of key sets that predecessors had and this one has not: what was counted stays counted.
+    reads_before: KeySetReads,
 }
 
 /// Dialect 1.0: its configuration, and the keys by issuer.
@@ -49,14 +49,25 @@ impl Authorizer {
     ///
     /// Every mistake there is.
     pub fn new(config: AuthConfig) -> Result<Self, Vec<AuthConfigError>> {
-        Self::with_timing(config, RefreshTiming::default())
+        Self::with_timing(config, RefreshTiming::default(), None)
+    }
+
+    /// The same, for one that takes the place of another: it takes over the key sets behind URLs that both have, with what
+    /// was read of them, so that issuers are not asked again. The tasks of those that only the other one has end with it.
+    ///
+    /// # Errors
+    ///
+    /// Every mistake there is.
+    pub fn succeeding(before: &Self, config: AuthConfig) -> Result<Self, Vec<AuthConfigError>> {
+        Self::with_timing(config, RefreshTiming::default(), Some(before))
     }
 
     pub(super) fn with_timing(
         config: AuthConfig,
         timing: RefreshTiming,
+        before: Option<&Self>,
     ) -> Result<Self, Vec<AuthConfigError>> {
-        let mut loader = KeyLoader::new(timing);
+        let mut loader = KeyLoader::new(timing, before.map_or_else(Vec::new, |before| before.caches.clone()));
         let places = Places {
             v0_cookie: config.v0.as_ref().map(|v0| v0.cookie_name.clone()),
             v1_cookie: config.v1.as_ref().map(|v1| v1.cookie_name.clone()),
@@ -69,18 +80,15 @@ impl Authorizer {
         let limits_claim = config.limits_claim.inspect(|name| loader.check_limits_claim(name));
         let caches = loader.caches();
         loader.finish()?;
-        Ok(Self { v0, v1, places, leeway: config.leeway, limits_claim, caches, tasks: Mutex::default() })
+        let leeway = config.leeway;
+        let reads_before = before.map_or_else(KeySetReads::default, |before| before.reads_without(&caches));
+        Ok(Self { v0, v1, places, leeway, limits_claim, caches, reads_before })
     }
 
-    /// Starts the tasks that keep key sets fresh on `runtime`, once; they end when the authorizer is dropped. Without
-    /// it, sets behind URLs are never read, and those in files never again.
+    /// Starts the tasks that keep key sets fresh on `runtime`, each once; they end when the last authorizer that has the set
+    /// is dropped. Without it, sets behind URLs are never read, and those in files never again.
     pub fn start(&self, runtime: &Handle) {
-        let mut tasks = self.tasks.lock();
-        if tasks.is_empty() {
-            for cache in &self.caches {
-                tasks.spawn_on(Arc::clone(cache).keep_fresh(), runtime);
-            }
-        }
+        self.caches.iter().for_each(|kept| kept.start(runtime));
     }
 
     /// Whether tokens of `dialect` are accepted at all.
@@ -104,8 +112,13 @@ impl Authorizer {
 
     /// What has become of the reads of all key sets.
     pub fn key_set_reads(&self) -> KeySetReads {
-        let reads = self.caches.iter().map(|cache| cache.reads());
-        reads.fold(KeySetReads::default(), |sum, reads| KeySetReads {
+        self.reads_without(&[])
+    }
+
+    /// The same without those of sets that are counted elsewhere.
+    fn reads_without(&self, others: &[Arc<KeptFresh>]) -> KeySetReads {
+        let own = self.caches.iter().filter(|kept| !others.iter().any(|other| Arc::ptr_eq(kept, other)));
+        own.map(|kept| kept.cache.reads()).fold(self.reads_before, |sum, reads| KeySetReads {
             done: sum.done + reads.done,
             failed: sum.failed + reads.failed,
         })

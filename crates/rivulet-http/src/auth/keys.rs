@@ -7,6 +7,7 @@ use super::{
     bearer::KeyName,
     check_limits_claim,
     error::Refusal,
+    kept_fresh::KeptFresh,
     key::VerificationKey,
     key_cache::{KeyCache, RefreshTiming},
     key_source::{KeySetSource, is_protected, read_file},
@@ -52,12 +53,16 @@ impl RoleKeys {
 pub(super) struct KeyLoader {
     timing: RefreshTiming,
     loaded: HashMap<KeySource, Option<Keys>>,
+    /// Sets behind URLs that a predecessor keeps fresh: they are not asked for anew.
+    known: Vec<Arc<KeptFresh>>,
+    /// Those of them that are used.
+    taken_over: Vec<Arc<KeptFresh>>,
     errors: Vec<AuthConfigError>,
 }
 
 impl KeyLoader {
-    pub(super) fn new(timing: RefreshTiming) -> Self {
-        Self { timing, ..Self::default() }
+    pub(super) fn new(timing: RefreshTiming, known: Vec<Arc<KeptFresh>>) -> Self {
+        Self { timing, known, ..Self::default() }
     }
 
     /// Ends loading: every mistake, if there is one.
@@ -129,18 +134,33 @@ impl KeyLoader {
         if let Some(keys) = self.loaded.get(source) {
             return keys.clone();
         }
+        if let Some(kept) = self.known(source) {
+            return Some(Keys::Cached(Arc::clone(&kept.cache)));
+        }
         let keys = read(source, self.timing).map_err(|rule| self.reject(field, rule)).ok();
         self.loaded.insert(source.clone(), keys.clone());
         keys
     }
 
+    /// What a predecessor has of a source. A file is read again all the same: that costs little, and it may have changed.
+    fn known(&mut self, source: &KeySource) -> Option<Arc<KeptFresh>> {
+        if !matches!(source, KeySource::JwksUrl { .. }) {
+            return None;
+        }
+        let kept = self.known.iter().find(|kept| kept.source == *source).cloned()?;
+        if !self.taken_over.iter().any(|taken| Arc::ptr_eq(taken, &kept)) {
+            self.taken_over.push(Arc::clone(&kept));
+        }
+        Some(kept)
+    }
+
     /// The key sets that have to be kept fresh.
-    pub(super) fn caches(&self) -> Vec<Arc<KeyCache>> {
-        let cached = |keys: &Option<Keys>| match keys {
-            Some(Keys::Cached(cache)) => Some(Arc::clone(cache)),
+    pub(super) fn caches(&self) -> Vec<Arc<KeptFresh>> {
+        let cached = |(source, keys): (&KeySource, &Option<Keys>)| match keys {
+            Some(Keys::Cached(cache)) => Some(KeptFresh::new(source.clone(), Arc::clone(cache))),
             _ => None,
         };
-        self.loaded.values().filter_map(cached).collect()
+        self.loaded.iter().filter_map(cached).chain(self.taken_over.iter().cloned()).collect()
     }
 }
 

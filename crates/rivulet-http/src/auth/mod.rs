@@ -11,6 +11,7 @@ mod credential;
 mod dialect;
 mod error;
 mod jwks;
+mod kept_fresh;
 mod key;
 mod key_cache;
 mod key_source;

@@ -172,9 +172,9 @@ async fn limits_tell_what_they_have_said() {
     local(async {
         let (transport, feed) = memory(1, 10);
         let limits = rivulet_node::LimitsConfig { connections_total: Some(1), ..Default::default() };
-        let hub = Hub::on(transport, feed, NodeConfig { limits, ..NodeConfig::default() });
+        let hub = Hub::on(transport, feed, NodeConfig::default());
         let client = rivulet_node::Client::anonymous("192.0.2.7".parse().unwrap());
-        let wanted = || hub.node.limits().to_subscribe(&client, &Default::default(), &[]);
+        let wanted = || limits.to_subscribe(&client, &Default::default(), &[]);
         let permit = hub.node.admit(wanted()).await.unwrap();
         hub.node.admit(wanted()).await.unwrap_err();
         hub.node.admit(wanted()).await.unwrap_err();

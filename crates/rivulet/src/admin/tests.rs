@@ -1,7 +1,10 @@
 //! What the admin listener answers, over real sockets.
 
 use reqwest::{Method, Response};
-use rivulet_http::auth::{AuthConfig, Authorizer};
+use rivulet_http::{
+    HttpConfig, LiveConfig,
+    auth::{AuthConfig, Authorizer},
+};
 use rivulet_node::{MemoryTransport, NodeConfig, Retention};
 use serde_json::Value;
 
@@ -30,7 +33,8 @@ impl Listener {
             listener: Arc::default(),
             spans: Arc::default(),
             logs,
-            authorizer: Arc::new(Authorizer::new(AuthConfig::default()).unwrap()),
+            live: LiveConfig::new(HttpConfig::new(Arc::new(Authorizer::new(AuthConfig::default()).unwrap()))),
+            reloads: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
         };
         let admin = serve(observed, listener, None).unwrap();

@@ -1,10 +1,14 @@
 //! Reads settings and collects what is wrong with them.
 
+use rivulet_http::auth::Authorizer;
+
 use crate::layers::{self, Layers, Origin};
 
 /// Reads settings; each mistake is written down, and reading goes on.
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
+    /// What verifies tokens until now, in a process that runs.
+    pub(super) before: Option<&'a Authorizer>,
     pub(super) mistakes: Vec<String>,
 }
 

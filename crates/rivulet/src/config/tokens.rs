@@ -47,7 +47,11 @@ impl Reader<'_> {
             issuers,
             cookie_name: cookie(default_v1),
         });
-        let authorizer = Authorizer::new(AuthConfig { v0, v1, limits_claim, ..AuthConfig::default() });
+        let config = AuthConfig { v0, v1, limits_claim, ..AuthConfig::default() };
+        let authorizer = match self.before {
+            Some(before) => Authorizer::succeeding(before, config),
+            None => Authorizer::new(config),
+        };
         authorizer.map_err(|errors| self.mistakes.extend(errors.iter().map(|e| format!("tokens: {e}")))).ok()
     }
 

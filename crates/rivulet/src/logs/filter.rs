@@ -9,12 +9,12 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 #[derive(Debug)]
 pub(crate) struct Filter {
     handle: reload::Handle<EnvFilter, Registry>,
-    configured: String,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    configured: String,
     current: String,
     falls_back: Option<Instant>,
 }
@@ -67,8 +67,9 @@ impl Filter {
     pub(super) fn new(configured: &str) -> (reload::Layer<EnvFilter, Registry>, Self) {
         let filter = EnvFilter::try_new(configured).expect("the filter has been checked");
         let (layer, handle) = reload::Layer::new(filter);
-        let state = State { current: configured.to_owned(), falls_back: None };
-        (layer, Self { handle, configured: configured.to_owned(), state: Mutex::new(state) })
+        let state =
+            State { configured: configured.to_owned(), current: configured.to_owned(), falls_back: None };
+        (layer, Self { handle, state: Mutex::new(state) })
     }
 
     /// How it stands.
@@ -76,7 +77,7 @@ impl Filter {
         let state = self.state.lock();
         Shown {
             current: state.current.clone(),
-            configured: self.configured.clone(),
+            configured: state.configured.clone(),
             falls_back_in: state.falls_back.map(|at| at.saturating_duration_since(now)),
         }
     }
@@ -86,21 +87,35 @@ impl Filter {
         self.put(&mut self.state.lock(), filter, falls_back);
     }
 
+    /// Another one is configured now. It is in force at once, also instead of one that was set for ever; one that was set
+    /// for a while gives way to it when its time is over, since somebody is looking for something.
+    pub(crate) fn configure(&self, text: &str) {
+        let mut state = self.state.lock();
+        if state.configured == text {
+            return;
+        }
+        text.clone_into(&mut state.configured);
+        if state.falls_back.is_none() {
+            let filter = CheckedFilter::parse(text).expect("the filter has been checked");
+            self.put(&mut state, filter, None);
+        }
+    }
+
     /// Goes back to the configured filter if it is time. Answers that.
-    pub(super) fn fall_back(&self, now: Instant) -> Option<&str> {
+    pub(super) fn fall_back(&self, now: Instant) -> Option<String> {
         let mut state = self.state.lock();
         if state.falls_back.is_none_or(|at| at > now) {
             return None;
         }
-        let configured = CheckedFilter::parse(&self.configured).expect("the filter has been checked");
+        let configured = CheckedFilter::parse(&state.configured).expect("the filter has been checked");
         self.put(&mut state, configured, None);
-        Some(&self.configured)
+        Some(state.configured.clone())
     }
 
     fn put(&self, state: &mut State, filter: CheckedFilter, falls_back: Option<Instant>) {
         // Fails only after the log has ended, with the process.
         let _ = self.handle.reload(filter.filter);
-        *state = State { current: filter.text, falls_back };
+        (state.current, state.falls_back) = (filter.text, falls_back);
     }
 }
 
@@ -126,10 +141,31 @@ mod tests {
         set("trace", Some(now + minute));
         assert_eq!(filter.show(now), shown("trace", Some(minute)));
         assert_eq!(filter.fall_back(now), None);
-        assert_eq!(filter.fall_back(now + minute), Some("info"));
+        assert_eq!(filter.fall_back(now + minute).as_deref(), Some("info"));
         assert_eq!(filter.show(now), shown("info", None));
         let in_force = filter.handle.with_current(ToString::to_string);
         assert_eq!(in_force.ok().as_deref(), Some("info"));
+        drop(layer);
+    }
+
+    #[test]
+    fn a_filter_that_is_configured_anew_waits_for_one_that_was_set_for_a_while() {
+        let (layer, filter) = Filter::new("info");
+        let (now, minute) = (Instant::now(), Duration::from_secs(60));
+        let set = |text: &str, falls_back| filter.set(CheckedFilter::parse(text).unwrap(), falls_back);
+        let check = |current: &str, configured: &str| {
+            let shown = filter.show(now);
+            assert_eq!((shown.current.as_str(), shown.configured.as_str()), (current, configured));
+        };
+        set("trace", Some(now + minute));
+        filter.configure("warn");
+        check("trace", "warn");
+        assert_eq!(filter.fall_back(now + minute).as_deref(), Some("warn"));
+        set("debug", None);
+        filter.configure("warn");
+        check("debug", "warn");
+        filter.configure("error");
+        check("error", "error");
         drop(layer);
     }
 

@@ -112,6 +112,12 @@ families! {
     Counter SPANS_DROPPED "rivulet_spans_dropped" ["reason"] "Spans that no collector has got, by reason";
     Gauge SPAN_QUEUE "rivulet_span_queue_length" [] "Spans that wait for the collector";
 
+    // The configuration.
+    Gauge CONFIG_SUCCESSFUL "rivulet_config_last_reload_successful" [] "1 if the configuration was right when it was read last, at the start or again; else 0";
+    Gauge CONFIG_SUCCESS_TIME "rivulet_config_last_reload_success_timestamp_seconds" [] "When it was right last, in Unix time";
+    Counter CONFIG_RELOADS "rivulet_config_reloads" ["outcome"] "Times that the configuration was read again, by outcome";
+    Gauge CONFIG_RESTART "rivulet_config_restart_needed" [] "1 while settings have changed that count at the next start only, else 0";
+
     // The process.
     Info BUILD "rivulet_build" ["version", "transport"] "The version that runs, and its transport";
     Gauge DRAINING "rivulet_draining" [] "1 from the signal to stop on: no clients should be sent here any more; else 0";

@@ -13,7 +13,7 @@ use rivulet_node::{
 };
 
 use super::{families as f, page::Page, process::ProcessSnapshot};
-use crate::{observed::Observed, telemetry::SpanStats};
+use crate::{observed::Observed, reload::ReloadStats, telemetry::SpanStats};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ pub(super) struct Scrape {
     key_sets: KeySetReads,
     listener: Arc<ListenerStats>,
     spans: Arc<SpanStats>,
+    reloads: Arc<ReloadStats>,
     process: ProcessSnapshot,
 }
 
@@ -43,11 +44,12 @@ impl Scrape {
             feed: node.feed_status(),
             partitions: node.partitions().count(),
             peers: node.peers(),
-            connections_total: node.limits().connections_total,
+            connections_total: observed.live.load().limits.connections_total,
             http: observed.http.snapshot(),
-            key_sets: observed.authorizer.key_set_reads(),
+            key_sets: observed.live.load().authorizer.key_set_reads(),
             listener: Arc::clone(&observed.listener),
             spans: Arc::clone(&observed.spans),
+            reloads: Arc::clone(&observed.reloads),
             process,
         }
     }
@@ -65,6 +67,7 @@ impl Collector for Scrape {
         self.refusals(page)?;
         self.listener(page)?;
         self.tracing(page)?;
+        self.configuration(page)?;
         page.info(&f::BUILD, [env!("CARGO_PKG_VERSION"), self.transport_name])?;
         page.gauge(&f::DRAINING, u64::from(self.node.draining))?;
         self.process.show(page, self.node.connections)
@@ -200,6 +203,19 @@ impl Scrape {
         page.counter(&f::PROXIES_UNTRUSTED, stats.proxies_untrusted.load(Relaxed))?;
         page.counter(&f::FORWARDING_IGNORED, self.http.forwarding_headers_ignored)?;
         page.counter(&f::FORWARDING_MALFORMED, self.http.forwarding_headers_malformed)
+    }
+
+    fn configuration(&self, page: &mut Page<'_>) -> fmt::Result {
+        let reloads = &self.reloads;
+        page.gauge(&f::CONFIG_SUCCESSFUL, u64::from(reloads.last_successful.load(Relaxed)))?;
+        page.gauge(&f::CONFIG_SUCCESS_TIME, reloads.last_success.load(Relaxed))?;
+        let outcomes = [
+            (["applied"], &reloads.applied),
+            (["unchanged"], &reloads.unchanged),
+            (["refused"], &reloads.refused),
+        ];
+        page.counters(&f::CONFIG_RELOADS, outcomes.map(|(outcome, count)| (outcome, count.load(Relaxed))))?;
+        page.gauge(&f::CONFIG_RESTART, u64::from(reloads.restart_needed.load(Relaxed)))
     }
 
     fn tracing(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use prometheus_client::metrics::MetricType;
 use rivulet_core::Partitions;
-use rivulet_http::auth::{AuthConfig, Authorizer};
+use rivulet_http::{
+    HttpConfig, LiveConfig,
+    auth::{AuthConfig, Authorizer},
+};
 use rivulet_node::{MemoryTransport, Node, NodeConfig, Retention};
 
 use super::{families::ALL, *};
@@ -19,7 +22,8 @@ fn render(partitions: u16) -> String {
         memory: MemorySampler::start(None).state(),
         http: Arc::default(),
         listener: Arc::default(),
-        authorizer: Arc::new(Authorizer::new(AuthConfig::default()).unwrap()),
+        live: LiveConfig::new(HttpConfig::new(Arc::new(Authorizer::new(AuthConfig::default()).unwrap()))),
+        reloads: Arc::default(),
         spans: Arc::default(),
         logs,
         runtime: tokio::runtime::Handle::current(),

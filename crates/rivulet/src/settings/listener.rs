@@ -15,13 +15,13 @@ pub(super) const SETTINGS: &[Setting] = &[
         "CIDR",
         "Network of the proxies in front, like 10.0.0.0/8 or fd00::/8: only what they say in --forwarding-header \
          or a PROXY header is believed about a client's address",
-    ),
+    ).reloaded(),
     one(
         "forwarding-header",
         "NAME",
         "Header in which they say it: X-Forwarded-For, or Forwarded (RFC 7239). The other one is not read: they may \
          pass it on as clients forge it",
-    )
+    ).reloaded()
     .default("X-Forwarded-For"),
     switch(
         "proxy-protocol",

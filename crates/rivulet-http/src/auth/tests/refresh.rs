@@ -89,7 +89,7 @@ impl Issuer {
         let issuers = vec![TrustedIssuer::new(ISSUER, keys)];
         let config = AuthConfig { v1: Some(V1Config { issuers, ..v1_config() }), ..AuthConfig::default() };
         let timing = RefreshTiming { interval_min, backoff_min: Duration::from_millis(5) };
-        let hub = Authorizer::with_timing(config, timing).unwrap();
+        let hub = Authorizer::with_timing(config, timing, None).unwrap();
         hub.start(&tokio::runtime::Handle::current());
         hub
     }
@@ -233,7 +233,7 @@ async fn a_file_is_read_again_for_an_unknown_key() {
     let issuers = vec![TrustedIssuer::new(ISSUER, KeySource::JwksFile { path: file.path().to_owned() })];
     let config = AuthConfig { v1: Some(V1Config { issuers, ..v1_config() }), ..AuthConfig::default() };
     let timing = RefreshTiming { interval_min: Duration::ZERO, ..RefreshTiming::default() };
-    let hub = Authorizer::with_timing(config, timing).unwrap();
+    let hub = Authorizer::with_timing(config, timing, None).unwrap();
     assert_eq!(check_of(verify_signed(&hub, "a", Alg::ES256).await), None, "even before it is started");
     assert_eq!(check_of(verify_signed(&hub, "b", Alg::HS512).await), Some(Check::KeyUnknown));
     hub.start(&tokio::runtime::Handle::current());
@@ -247,7 +247,7 @@ async fn the_task_ends_with_the_authorizer() {
     let hub = issuer.hub(DEADLINE);
     hub.start(&tokio::runtime::Handle::current());
     issuer.asked(1).await;
-    let cache = Arc::downgrade(&hub.caches[0]);
+    let cache = Arc::downgrade(&hub.caches[0].cache);
     drop(hub);
     let ended = async {
         while cache.strong_count() > 0 {
@@ -255,4 +255,46 @@ async fn the_task_ends_with_the_authorizer() {
         }
     };
     timeout(DEADLINE, ended).await.expect("nobody holds the keys any more");
+}
+
+#[tokio::test]
+async fn a_successor_takes_over_what_has_not_changed_and_the_rest_ends() {
+    let (issuer, other) =
+        (Issuer::start(ok(&[key("a", Alg::ES256)])).await, Issuer::start(ok(&[key("b", Alg::ES256)])).await);
+    let source =
+        |issuer: &Issuer| KeySource::JwksUrl { url: url(&format!("http://{}/keys", issuer.address)) };
+    let config = |issuers: Vec<TrustedIssuer>| AuthConfig {
+        v1: Some(V1Config { issuers, ..v1_config() }),
+        ..AuthConfig::default()
+    };
+    let both = vec![TrustedIssuer::new(ISSUER, source(&issuer)), TrustedIssuer::new("b", source(&other))];
+    let first = Authorizer::new(config(both)).unwrap();
+    let runtime = tokio::runtime::Handle::current();
+    first.start(&runtime);
+    issuer.asked(1).await;
+    other.asked(1).await;
+    assert_eq!(check_of(verify_signed(&first, "a", Alg::ES256).await), None);
+    let removed = first
+        .caches
+        .iter()
+        .find(|kept| kept.source == source(&other))
+        .map(|kept| Arc::downgrade(&kept.cache));
+    let removed = removed.unwrap();
+    let one = || vec![TrustedIssuer::new(ISSUER, source(&issuer))];
+    let second = Authorizer::succeeding(&first, config(one())).unwrap();
+    second.start(&runtime);
+    assert_eq!(check_of(verify_signed(&second, "a", Alg::ES256).await), None);
+    drop(first);
+    let ended = async {
+        while removed.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, ended).await.expect("nobody reads what was left out");
+    let third = Authorizer::succeeding(&second, config(one())).unwrap();
+    third.start(&runtime);
+    drop(second);
+    assert_eq!(check_of(verify_signed(&third, "a", Alg::ES256).await), None);
+    assert_eq!((third.caches.len(), issuer.requests()), (1, 1), "it was not asked again");
+    assert!(third.key_set_reads().done >= 1, "what was counted stays counted");
 }

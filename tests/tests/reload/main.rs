@@ -1,0 +1,9 @@
+//! Reading the configuration again while the hub runs, and checking it before: what counts without a restart, what is refused,
+//! and what nobody notices.
+
+mod check_config;
+mod configured;
+mod mixed;
+mod refused;
+mod settings;
+mod watched;
