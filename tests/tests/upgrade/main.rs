@@ -1,0 +1,3 @@
+//! Upgrades: nodes of a running hub are replaced.
+
+mod rolling;
