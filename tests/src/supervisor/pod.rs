@@ -136,6 +136,11 @@ impl Drop for Pod {
     }
 }
 
+/// Waits until a pod is deleted, or dropped.
+async fn is_deleted(deletion: &mut watch::Receiver<bool>) {
+    let _ = deletion.wait_for(|deleted| *deleted).await;
+}
+
 /// Who looks after a pod.
 struct Keeper {
     number: usize,
@@ -157,7 +162,7 @@ impl Keeper {
         }
         loop {
             tokio::select! {
-                _ = deleted.wait_for(|deleted| *deleted) => break,
+                () = is_deleted(&mut deleted) => break,
                 _ = looks.tick() => if let Some(status) = self.process.status() {
                     self.say_if_panicked();
                     return self.end(Happening::Crashed(status));
