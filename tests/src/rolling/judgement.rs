@@ -10,6 +10,9 @@ use crate::supervisor::diary::Happening;
 /// How much steeper than even the return of clients may be at any time.
 const RATIO_MAX: f64 = 2.0;
 
+/// How much of the updates that were planned must have been published.
+const LOAD_MIN: f64 = 0.9;
+
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -33,6 +36,7 @@ impl Outcome {
         });
         let of = |count: usize| count as u64;
         vec![
+            self.load(),
             none("no update was lost", self.lost),
             none("none came twice", self.twice),
             none("none came out of order", self.disordered),
@@ -49,6 +53,19 @@ impl Outcome {
             none("no pod needed SIGKILL", of(killed)),
             none("pods were ready until they were deleted, and exited with 0", of(failed)),
         ]
+    }
+
+    /// A machine that is too busy for it proves less.
+    fn load(&self) -> Verdict {
+        let planned = self.plan.updates_per_second + self.plan.wide_updates_per_second;
+        let rate = self.rate();
+        let found = format!("{rate:.0} of {planned:.0} per second");
+        Verdict { rule: "as many updates were published as planned", holds: rate >= LOAD_MIN * planned, found }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 updates")]
+    fn rate(&self) -> f64 {
+        self.published as f64 / self.published_for.as_secs_f64()
     }
 
     fn slope(&self) -> Verdict {
@@ -98,8 +115,8 @@ impl Outcome {
             (self.deliveries as f64, self.reads as f64, self.returns().max(1) as f64);
         vec![
             ("from the first update until all were back", format!("{seconds:.0} s")),
-            ("updates acknowledged", self.published.to_string()),
-            ("deliveries", format!("{} ({:.0} per second)", self.deliveries, deliveries / seconds)),
+            ("updates acknowledged", format!("{} ({:.0} per second)", self.published, self.rate())),
+            ("deliveries", format!("{} ({:.0} per second)", self.deliveries, deliveries / self.published_for.as_secs_f64())),
             ("streams of each pod when it was asked to stop", format!("{:?}", self.stopped_with)),
             ("returns", self.returns().to_string()),
             ("reads of the log per return", format!("{:.2}", reads / returns)),
@@ -124,6 +141,7 @@ impl Outcome {
             "updates_per_second": self.plan.updates_per_second,
             "seconds": self.took.as_secs_f64(),
             "published": self.published,
+            "published_per_second": self.rate(),
             "deliveries": self.deliveries,
             "lost": self.lost,
             "twice": self.twice,

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub diary: Vec<Entry>,
     /// How long it took from the first update to the last client's return.
     pub took: Duration,
+    /// For how long updates were published.
+    pub published_for: Duration,
     /// Updates that were acknowledged.
     pub published: u64,
     /// Updates that arrived at clients.
@@ -111,6 +113,7 @@ impl Outcome {
         let there = visits.iter().filter(|visit| visit.is_open_at(moments.rolled)).count();
         Self {
             took: moments.rolled.saturating_sub(moments.begun),
+            published_for: moments.lingered.saturating_sub(moments.begun),
             published: published.values().sum(),
             deliveries: stage.deliveries.load(Relaxed),
             lost: lost.sum(),

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Publishers of the narrow topics, as long as there are so many topics.
-const PUBLISHERS: usize = 25;
+const PUBLISHERS: usize = 50;
 
 /// Clients that come per millisecond at the beginning, which is not judged.
 const ARRIVALS: usize = 2;

@@ -27,8 +27,6 @@ fn plan() -> Plan {
         },
         drain,
         drain_told: drain,
-        // So few clients come back that chance makes some seconds twice as full as others.
-        window: ms(2_000),
         ..Plan::new(hub::binary())
     }
 }
