@@ -60,7 +60,11 @@ impl Outcome {
         let planned = self.plan.updates_per_second + self.plan.wide_updates_per_second;
         let rate = self.rate();
         let found = format!("{rate:.0} of {planned:.0} per second");
-        Verdict { rule: "as many updates were published as planned", holds: rate >= LOAD_MIN * planned, found }
+        Verdict {
+            rule: "as many updates were published as planned",
+            holds: rate >= LOAD_MIN * planned,
+            found,
+        }
     }
 
     #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 updates")]
@@ -96,7 +100,8 @@ impl Outcome {
         for entry in &self.diary {
             let _ = writeln!(text, "{entry}");
         }
-        let _ = writeln!(text, "\nclients that came back, by second:\n{}", histogram(&self.returns_by_second));
+        let _ =
+            writeln!(text, "\nclients that came back, by second:\n{}", histogram(&self.returns_by_second));
         for (name, figure) in self.figures() {
             let _ = writeln!(text, "{name:<58} {figure}");
         }
@@ -116,14 +121,24 @@ impl Outcome {
         vec![
             ("from the first update until all were back", format!("{seconds:.0} s")),
             ("updates acknowledged", format!("{} ({:.0} per second)", self.published, self.rate())),
-            ("deliveries", format!("{} ({:.0} per second)", self.deliveries, deliveries / self.published_for.as_secs_f64())),
+            (
+                "deliveries",
+                format!(
+                    "{} ({:.0} per second)",
+                    self.deliveries,
+                    deliveries / self.published_for.as_secs_f64()
+                ),
+            ),
             ("streams of each pod when it was asked to stop", format!("{:?}", self.stopped_with)),
             ("returns", self.returns().to_string()),
             ("reads of the log per return", format!("{:.2}", reads / returns)),
             ("longest time of a client without an update: p50, p99, max", format!("{p50}, {p99}, {max}")),
             ("publications repeated, by reason", format!("{:?}", self.repeats)),
             ("longest time until an update was acknowledged", format!("{:.2?}", self.publish_wait_max)),
-            ("answers other than 200, connections that broke", format!("{:?} {:?}", self.statuses, self.broken)),
+            (
+                "answers other than 200, connections that broke",
+                format!("{:?} {:?}", self.statuses, self.broken),
+            ),
             ("streams by pod after the rolling update", format!("{:?}", self.spread[0])),
             ("… after lingering", format!("{:?}", self.spread[1])),
         ]
@@ -132,9 +147,9 @@ impl Outcome {
     /// The same for programs.
     pub fn json(&self) -> Value {
         let verdicts = self.verdicts();
-        let verdicts = verdicts.iter().map(|verdict| {
-            json!({"rule": verdict.rule, "holds": verdict.holds, "found": verdict.found})
-        });
+        let verdicts = verdicts
+            .iter()
+            .map(|verdict| json!({"rule": verdict.rule, "holds": verdict.holds, "found": verdict.found}));
         json!({
             "clients": self.plan.clients,
             "nodes": self.plan.nodes,

@@ -96,13 +96,13 @@ impl Outcome {
         stage: &Stage,
         moments: Moments,
         presses: &[Press],
-        records: Vec<Record>,
+        records: &[Record],
         reads: u64,
         pods: usize,
     ) -> Self {
         let diary = stage.diary.entries();
         let visits: Vec<&Visit> = records.iter().flat_map(|record| &record.visits).collect();
-        let returns = returns(&records);
+        let returns = returns(records);
         let stops = stops(&diary, &visits);
         let published = published(presses);
         let lost = records.iter().flat_map(|record| &record.tallies);
@@ -138,7 +138,7 @@ impl Outcome {
             stopped_with: stops.iter().map(|stop| stop.streams).collect(),
             reads,
             reads_max: reads_max(&plan, returns.len(), pods),
-            pauses: pauses(&records),
+            pauses: pauses(records),
             repeats: repeats(presses),
             given_up: presses.iter().map(|press| press.given_up).sum(),
             publish_wait_max: presses.iter().map(|press| press.wait_max).max().unwrap_or_default(),

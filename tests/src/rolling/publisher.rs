@@ -196,6 +196,9 @@ mod tests {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n#12";
         assert_eq!(parse(answer), Some((200, true)));
         assert_eq!(parse(&answer[..answer.len() - 1]), None);
-        assert_eq!(parse(b"HTTP/1.1 503 X\r\nConnection: close\r\ncontent-length: 0\r\n\r\n"), Some((503, false)));
+        assert_eq!(
+            parse(b"HTTP/1.1 503 X\r\nConnection: close\r\ncontent-length: 0\r\n\r\n"),
+            Some((503, false))
+        );
     }
 }

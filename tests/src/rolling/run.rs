@@ -125,7 +125,7 @@ impl Plan {
             Fault::Kill => (self.rules.pre_stop, self.rules.grace) = (Duration::ZERO, Duration::ZERO),
             Fault::Lag => {
                 let stop = self.rules.pre_stop + self.drain_told.delay + self.drain_told.period;
-                self.rules.endpoint_lag = stop + Duration::from_secs(10);
+                self.rules.endpoint_lag = stop + Duration::from_secs(4);
             }
         }
         self
@@ -159,7 +159,7 @@ impl Plan {
         let presses = settle(&stage, publishers).await;
         let records = gather(&stage, clients).await;
         let (reads, pods) = (deployment.reads(), deployment.pods_ever());
-        Ok(Outcome::new(self, &stage, moments, &presses, records, reads, pods))
+        Ok(Outcome::new(self, &stage, moments, &presses, &records, reads, pods))
     }
 
     fn flags(&self, redis_url: &str) -> Vec<String> {
@@ -183,10 +183,8 @@ impl Plan {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
-        wait("all clients are there", ARRIVAL_PATIENCE, || {
-            Ok(stage.connected.load(Relaxed) == self.clients)
-        })
-        .await?;
+        wait("all clients are there", ARRIVAL_PATIENCE, || Ok(stage.connected.load(Relaxed) == self.clients))
+            .await?;
         Ok(clients)
     }
 
@@ -209,8 +207,10 @@ impl Plan {
 async fn settle(stage: &Stage, publishers: JoinSet<Press>) -> Vec<Press> {
     stage.phase.send_replace(Phase::Ending);
     let presses = publishers.join_all().await;
-    let published: Vec<(usize, u64)> =
-        presses.iter().flat_map(|press| press.published.iter().map(|(topic, last)| (*topic, *last))).collect();
+    let published: Vec<(usize, u64)> = presses
+        .iter()
+        .flat_map(|press| press.published.iter().map(|(topic, last)| (*topic, *last)))
+        .collect();
     let topics = published.iter().map(|(topic, _)| topic + 1).max().unwrap_or_default();
     let mut lasts = vec![0; topics];
     published.into_iter().for_each(|(topic, last)| lasts[topic] = last);

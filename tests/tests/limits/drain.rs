@@ -7,8 +7,7 @@ use std::{
 };
 
 use rivulet_tests::{
-    Hub, PATIENCE, Request, Subscriber, eventually, metrics, redis::RedisServer, sse::Block, tokens,
-    wire,
+    Hub, PATIENCE, Request, Subscriber, eventually, metrics, redis::RedisServer, sse::Block, tokens, wire,
 };
 
 const STREAMS: usize = 40;
