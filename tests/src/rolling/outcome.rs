@@ -225,14 +225,14 @@ fn pauses(records: &[Record]) -> [Duration; 3] {
 
 /// How often the log may be read.
 ///
-/// A client that comes back reads the pages that hold what it missed in the seconds that it was away, perhaps a last one to
-/// reach what its node has in memory, and one whose end moved while it was read. Reads that clients share count once, so
-/// this is more than what is needed. And a node that subscribes a topic reads once what came just before; it may do so
-/// again after the topic was without subscribers.
+/// A client that comes back reads the pages that hold what it missed in the seconds that it was away, and perhaps one more to
+/// reach what its node has in memory. Reads that clients share count once, so this is more than what is needed. And a
+/// node that subscribes a topic reads once what came just before; it may do so again after the topic was without
+/// subscribers.
 #[expect(clippy::cast_precision_loss, reason = "topics of a run are few")]
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is positive and small")]
 fn reads_max(plan: &Plan, returns: usize, pods: usize) -> u64 {
     let rate = plan.updates_per_second / plan.topics as f64 + plan.wide_updates_per_second;
     let pages = (AWAY_MAX.as_secs_f64() * rate / PAGE_LEN).ceil() as u64;
-    returns as u64 * (pages + 2) + 2 * pods as u64 * (plan.topics as u64 + 1)
+    returns as u64 * (pages + 1) + 2 * pods as u64 * (plan.topics as u64 + 1)
 }
