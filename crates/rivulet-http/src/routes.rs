@@ -7,7 +7,7 @@ use actix_web::{
     dev::{Service, ServiceRequest, ServiceResponse},
     guard::{Guard, GuardContext, fn_guard},
     http::{
-        Method,
+        ConnectionType, Method,
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
     web,
@@ -61,6 +61,11 @@ pub(crate) fn app(
                     hub.config.stats.count_refused(problem);
                 }
                 complete(answer.headers_mut(), &hub, origin.as_ref());
+                if !hub.node.is_open() {
+                    // Who keeps a connection would find it closed under a request when the node has stopped, and could not
+                    // know whether that was published. So it goes elsewhere between two of them.
+                    answer.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+                }
                 Ok(answer)
             }
         })

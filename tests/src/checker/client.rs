@@ -1,6 +1,6 @@
 //! An event stream on a raw socket for which errors are ordinary: nodes die, and the network with them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt, io, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -30,6 +30,36 @@ pub enum Ending {
     Malformed(String),
 }
 
+/// Why there is no stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// Nobody listens there.
+    Refused,
+    /// Another status than 200.
+    Status(u16),
+    /// The connection failed, or no answer came in time.
+    Broken(String),
+}
+
+impl fmt::Display for Unopened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused => f.write_str("nobody listens"),
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Broken(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl From<io::Error> for Unopened {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
 /// An open event stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -45,33 +75,33 @@ impl Stream {
     ///
     /// # Errors
     /// Says why there is none: a refusal, or a connection that failed.
-    pub async fn open(node: SocketAddr, request: &Request, buffer: u32) -> Result<Self, String> {
+    pub async fn open(node: SocketAddr, request: &Request, buffer: u32) -> Result<Self, Unopened> {
         let opening = Self::open_at_leisure(node, request, buffer);
         tokio::time::timeout(HEAD_PATIENCE, opening)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {HEAD_PATIENCE:?}")))
+            .unwrap_or_else(|_| Err(Unopened::Broken(format!("no answer within {HEAD_PATIENCE:?}"))))
     }
 
-    async fn open_at_leisure(node: SocketAddr, request: &Request, buffer: u32) -> Result<Self, String> {
-        let failed = |error: std::io::Error| error.to_string();
-        let socket = TcpSocket::new_v4().map_err(failed)?;
-        socket.set_recv_buffer_size(buffer).map_err(failed)?;
-        let mut socket = socket.connect(node).await.map_err(failed)?;
-        socket.write_all(&request.encode()).await.map_err(failed)?;
+    async fn open_at_leisure(node: SocketAddr, request: &Request, buffer: u32) -> Result<Self, Unopened> {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(buffer)?;
+        let mut socket = socket.connect(node).await?;
+        socket.write_all(&request.encode()).await?;
         let mut raw = Vec::new();
         let end = loop {
             if let Some(end) = raw.windows(4).position(|window| window == b"\r\n\r\n") {
                 break end;
             }
-            if socket.read_buf(&mut raw).await.map_err(failed)? == 0 {
-                return Err("the connection ended within the head".to_owned());
+            if socket.read_buf(&mut raw).await? == 0 {
+                return Err(Unopened::Broken("the connection ended within the head".to_owned()));
             }
         };
         let head = String::from_utf8_lossy(&raw[..end]).into_owned();
         raw.drain(..end + 4);
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        if status != "200" {
-            return Err(format!("status {status}"));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        match status.ok_or_else(|| Unopened::Broken(format!("a head without a status: {head:?}")))? {
+            200 => {}
+            status => return Err(Unopened::Status(status)),
         }
         let header = |name: &str| {
             let mut headers = head.lines().filter_map(|line| line.split_once(':'));

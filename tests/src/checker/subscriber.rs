@@ -99,7 +99,7 @@ impl Subscriber {
             match Stream::open(node, &request, buffer).await {
                 Ok(stream) => self.read(node, stream).await,
                 Err(reason) => {
-                    self.note(What::Refused(node, reason));
+                    self.note(What::Refused(node, reason.to_string()));
                     self.pause().await;
                 }
             }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rivulet_tests::{
-    Hub, PATIENCE, Request, Subscriber, eventually, metrics, redis::RedisServer, sse::Block, tokens,
+    Hub, PATIENCE, Request, Subscriber, eventually, metrics, redis::RedisServer, sse::Block, tokens, wire,
 };
 
 const STREAMS: usize = 40;
@@ -86,6 +86,24 @@ async fn a_drain_is_announced_and_ends_streams_as_an_even_slope() {
     for words in ["not ready any more", "takes no new streams", "has drained", "has stopped"] {
         assert!(log.contains(words), "{words:?} is not in\n{log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_keeps_a_connection_is_told_to_take_another_one_before_the_node_has_stopped() {
+    let mut hub = Hub::start(None, &["--drain-delay", "5m"]).await;
+    let request = Request::publish(&[("topic", "a"), ("data", "x")]).bearer(&tokens::publisher(&["*"]));
+    let publish = async |hub: &Hub| {
+        let answer = wire::exchange(hub.address(), &request.encode(), "POST").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("connection").map(str::to_owned)
+    };
+    assert_eq!(publish(&hub).await, None, "connections are kept");
+    hub.signal("TERM");
+    let told = eventually("it says that connections end", PATIENCE, || async {
+        publish(&hub).await.ok_or("they are kept still")
+    });
+    assert_eq!(told.await, "close");
+    hub.crash();
 }
 
 /// Each quarter of the period ends about a quarter of the streams.
