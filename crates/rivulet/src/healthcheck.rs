@@ -59,7 +59,8 @@ struct Probe {
 
 /// Runs the command.
 pub(crate) async fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
-    let args = HealthcheckArgs::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
+    let args =
+        HealthcheckArgs::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
     let timeout = timeout(&args.timeout)
         .map_err(|rule| Failure::usage(format!("--timeout {:?} {rule}", args.timeout)))?;
     let (layers, mistake) = layers(matches, environment);
