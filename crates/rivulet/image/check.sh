@@ -32,6 +32,6 @@ token=$("$engine" exec "$name" /rivulet token --dialect 0.x --publish '*')
 "$engine" exec "$name" /rivulet publish --token "$token" --topic https://example.com/check --data checked
 "$engine" exec "$name" /rivulet subscribe --topic https://example.com/check --last-event-id earliest --count 1 |
     grep -q '^data: checked$' || fail "the update did not arrive"
-"$engine" stop --time 60 "$name" >/dev/null
+"$engine" stop -t 60 "$name" >/dev/null
 code=$("$engine" inspect --format '{{.State.ExitCode}}' "$name")
 [ "$code" = 0 ] || fail "after SIGTERM it exits with $code"

@@ -1,7 +1,7 @@
 //! `rivulet healthcheck`: what it says of hubs that are ready, are not, hide behind TLS, or say nothing.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     path::Path,
     process::Output,
@@ -99,6 +99,8 @@ fn an_answer_without_an_end_is_cut() {
     let address = endless.local_addr().expect("an address");
     let serving = std::thread::spawn(move || {
         let (mut stream, _) = endless.accept().expect("a connection");
+        let mut request = [0; 1024];
+        assert!(stream.read(&mut request).expect("a request") > 0);
         let _ = stream.write_all(b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
         // Until the other side has had enough.
         while stream.write_all(&[b'x'; 4096]).is_ok() {}

@@ -74,8 +74,9 @@ pub(crate) enum Network {
     Own,
 }
 
-/// In the namespaces: makes the root read-only, and the process the image's. It may go into the root and become somebody
-/// else; when it has, nothing is left.
+/// In the namespaces: mounts what the runtime specification has mounted (/dev/shm is where heap profiles are made if nothing
+/// else can be written to), makes the root read-only, and the process the image's. It may go into the root and become
+/// somebody else; when it has, nothing is left.
 const ENTER: &str = r#"set -eu
 root=$1
 network=$2
@@ -84,6 +85,9 @@ if [ "$network" = Own ]; then ip link set lo up; fi
 mount --make-rprivate /
 mount --bind "$root" "$root"
 mount -t proc proc "$root/proc"
+mount -t tmpfs -o mode=755 dev "$root/dev"
+mkdir "$root/dev/shm"
+mount -t tmpfs -o mode=1777,nosuid,nodev,noexec,size=64m shm "$root/dev/shm"
 mount -o remount,bind,ro "$root"
 exec setpriv --no-new-privs --inh-caps=-all --bounding-set=-all,+sys_chroot,+setuid,+setgid \
     chroot --userspec=65532:65532 --groups= "$root" "$@"

@@ -5,3 +5,4 @@ mod image;
 mod image_container;
 mod image_names;
 mod image_runs;
+mod workflows;
