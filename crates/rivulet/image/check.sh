@@ -4,7 +4,7 @@
 set -eu
 image=$1
 engine=${CONTAINER_ENGINE:-docker}
-size_max=30000000
+size_max=${SIZE_MAX:-30000000}
 name=rivulet-check-$$
 
 fail() {
@@ -24,6 +24,8 @@ echo "$size bytes of files"
 "$engine" start "$name" >/dev/null
 attempts=0
 until "$engine" exec "$name" /rivulet healthcheck; do
+    running=$("$engine" inspect --format '{{.State.Running}}' "$name")
+    [ "$running" = true ] || fail "$image has ended by itself"
     attempts=$((attempts + 1))
     [ "$attempts" -lt 30 ] || fail "$image is not ready after 30 s"
     sleep 1

@@ -34,7 +34,7 @@ done
 
 install -D -m 644 /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 install -D -m 644 "$image/rivulet.toml" "$root/etc/rivulet/rivulet.toml"
-# Without it glibc would ask DNS before /etc/hosts, which says what the orchestrator wants it to say.
+# The orchestrator writes /etc/hosts, so that it is asked first: what glibc does by itself depends on its version.
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 echo 'rivulet:x:65532:65532:Rivulet:/:/nonexistent' >"$root/etc/passwd"
 echo 'rivulet:x:65532:' >"$root/etc/group"

@@ -217,3 +217,24 @@ fn what_the_build_is_given_is_enough_for_cargo_and_for_the_script() {
     let output = Command::new("sh").arg(script).arg(program).arg(root).output().expect("a shell");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn the_readme_builds_it_from_the_dockerfile_and_runs_it_as_confined_as_it_is_checked() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect("a file of ours");
+    let readme = read("README.md");
+    let (_, rest) = readme.split_once("<!-- test: image -->\n```sh\n").expect("the README has commands");
+    let (commands, _) = rest.split_once("```").expect("the block ends");
+    let (build, run) = commands.split_once('\n').expect("two commands");
+    assert!(build.contains(" -f crates/rivulet/Dockerfile ") && build.ends_with(" ."), "{build}");
+    for flags in ["--read-only", "--cap-drop ALL"] {
+        assert!(run.contains(flags) && read("crates/rivulet/image/check.sh").contains(flags), "{flags}");
+    }
+    let (port, _) = instructions("EXPOSE")
+        .pop()
+        .and_then(|ports| {
+            let (hub, admin) = ports.split_once(' ')?;
+            Some((hub.to_owned(), admin.to_owned()))
+        })
+        .expect("two ports");
+    assert!(run.contains(&format!(":{port} ")) && run.contains("RIVULET_DEV=true"), "{run}");
+}

@@ -77,7 +77,7 @@ pub(crate) enum Network {
 /// In the namespaces: mounts what the runtime specification has mounted (/dev/shm is where heap profiles are made if nothing
 /// else can be written to), makes the root read-only, and the process the image's. It may go into the root and become
 /// somebody else; when it has, nothing is left.
-const ENTER: &str = r#"set -eu
+pub(crate) const ENTER: &str = r#"set -eu
 root=$1
 network=$2
 shift 2
@@ -186,7 +186,8 @@ fn entry_point() -> Vec<String> {
     serde_json::from_str(&entry).expect("in the exec form")
 }
 
-fn image_environment() -> Vec<(String, String)> {
+/// The variables of the image.
+pub(crate) fn image_environment() -> Vec<(String, String)> {
     let pairs = instructions("ENV").into_iter().flat_map(|line| {
         let pairs: Vec<_> = line.split_whitespace().map(str::to_owned).collect();
         pairs

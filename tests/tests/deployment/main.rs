@@ -2,6 +2,7 @@
 
 mod healthcheck;
 mod image;
+mod image_check;
 mod image_container;
 mod image_names;
 mod image_runs;
