@@ -105,7 +105,8 @@ fn the_same_program_makes_the_same_root() {
     // Any program will do, and a small one is quick.
     let sum = || {
         let root = Root::of(Path::new("/bin/true"));
-        let tar = "set -o pipefail; tar --sort=name --numeric-owner -C \"$0\" -cf - . | sha256sum";
+        let tar = "set -o pipefail; tar --sort=name --format=posix \
+                   --pax-option=delete=atime,delete=ctime,exthdr.name=%d/%f -C \"$0\" -cf - . | sha256sum";
         let output = Command::new("bash").args(["-c", tar]).arg(root.path()).output().expect("bash and tar");
         assert!(output.status.success(), "{output:?}");
         output.stdout

@@ -92,6 +92,9 @@ fn check(root: &Root, entry_point: &str, size_max: Option<&str>) -> Output {
 fn the_check_of_an_image_passes_where_all_is_well_and_says_what_is_not() {
     let root = Root::new();
     root.names("127.0.0.1 localhost\n", "");
+    let script =
+        std::fs::read_to_string(repository().join("crates/rivulet/image/check.sh")).expect("a script");
+    assert!(script.contains("size_max=${SIZE_MAX:-30000000}\n"), "30 MB");
     // A build for development has more names of functions in it than fit.
     let ample = Some("300000000");
     let output = check(&root, "/rivulet", ample);

@@ -213,23 +213,3 @@ fn all_that_they_name_is_there() {
         named.iter().filter(|(name, _)| !is_absent(name) && !repository().join(name).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
-
-#[test]
-fn the_check_of_an_image_knows_its_size_and_its_commands() {
-    let script = text("crates/rivulet/image/check.sh");
-    assert!(script.contains("size_max=${SIZE_MAX:-30000000}\n"), "30 MB");
-    let parsed =
-        Command::new("sh").args(["-n", "crates/rivulet/image/check.sh"]).current_dir(repository()).status();
-    assert!(parsed.expect("a shell").success());
-    let command = Regex::new(r"/rivulet ([a-z]+)((?: --[a-z-]+(?: [^-\s|)][^\s|)]*)?)*)").expect("a pattern");
-    let mut commands = BTreeSet::new();
-    for found in command.captures_iter(&script) {
-        let help = rivulet_tests::hub::command().args([&found[1], "--help"]).output().expect("rivulet runs");
-        let help = String::from_utf8_lossy(&help.stdout).into_owned();
-        for flag in found[2].split_whitespace().filter(|word| word.starts_with("--")) {
-            assert!(help.contains(flag), "rivulet {} has no {flag}", &found[1]);
-        }
-        commands.insert(found[1].to_owned());
-    }
-    assert_eq!(commands, ["healthcheck", "publish", "subscribe", "token"].map(str::to_owned).into());
-}
