@@ -64,12 +64,16 @@ impl Drop for NameServer {
     }
 }
 
+fn label_len(label: &str) -> u8 {
+    u8::try_from(label.len()).expect("labels have 63 bytes at most")
+}
+
 /// RFC 1035: the question again, and an address if it is about the name.
 fn answer(query: &[u8], known: &str) -> Option<Vec<u8>> {
     let name_len = query.get(HEADER_LEN..)?.iter().position(|byte| *byte == 0)? + 1;
     let question = query.get(HEADER_LEN..HEADER_LEN + name_len + QUESTION_END_LEN)?;
     let asked: Vec<u8> =
-        known.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
+        known.split('.').flat_map(|label| [&[label_len(label)], label.as_bytes()].concat()).collect();
     let is_known = question[..name_len - 1] == asked[..] && question[name_len..name_len + 2] == TYPE_A;
     // An authoritative answer without an error to one question, with one record or none.
     let head = [&query[..2], &[0x84, 0, 0, 1, 0, u8::from(is_known), 0, 0, 0, 0]].concat();
