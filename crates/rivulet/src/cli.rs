@@ -3,7 +3,8 @@
 use clap::{Arg, ArgAction, Args as _, Command};
 
 use crate::{
-    exit,
+    exit, healthcheck,
+    healthcheck::HealthcheckArgs,
     publish::PublishArgs,
     settings,
     settings::{Effect, GROUPS, Kind, Setting},
@@ -16,6 +17,7 @@ use crate::{
 pub(crate) fn command() -> Command {
     let flags =
         || GROUPS.iter().flat_map(|group| group.settings.iter().map(|setting| flag(setting, group.heading)));
+    let probed = settings::settings().filter(|setting| healthcheck::SETTINGS.contains(&setting.name));
     let after = format!("{}\n\n{}", settings::HELP, exit::HELP);
     Command::new("rivulet")
         .bin_name("rivulet")
@@ -37,6 +39,10 @@ pub(crate) fn command() -> Command {
         )
         .subcommand(PublishArgs::augment_args(Command::new("publish")))
         .subcommand(SubscribeArgs::augment_args(Command::new("subscribe")))
+        .subcommand(
+            HealthcheckArgs::augment_args(Command::new("healthcheck"))
+                .args(probed.map(|setting| flag(setting, Some("The hub's settings")))),
+        )
         .subcommand(TokenArgs::augment_args(Command::new("token")))
         .subcommand(TraceArgs::augment_args(Command::new("trace")))
 }

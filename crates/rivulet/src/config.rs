@@ -23,6 +23,7 @@ use rivulet_redis::RedisConfig;
 use url::Url;
 
 use self::reader::Reader;
+pub(crate) use self::values::address;
 pub(crate) use self::{limits::Limits, listener::Listener, stopping::Stopping, tracing::Tracing};
 use crate::{
     admin::AdminTls,

@@ -16,6 +16,8 @@ pub(crate) struct Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
+    /// What `healthcheck` asked is not so: the code that container runtimes and orchestrators take for it.
+    Unhealthy = 1,
     /// The command line or the configuration is wrong; nothing was started.
     Usage = 64,
     /// What was sent is not acceptable to the hub (it answered 400, 413 or alike), or what was read is no trace.
@@ -65,6 +67,7 @@ impl fmt::Display for Failure {
 pub(crate) const HELP: &str = "\
 Exit codes:
   0   done; for serve: stopped by SIGTERM or SIGINT; for check-config: nothing is wrong
+  1   for healthcheck: the hub is not ready (with --live: not live), or does not answer
   64  the command line or the configuration is wrong (every mistake is listed; nothing was started)
   65  the hub does not accept what was sent; for trace: that is no trace
   69  the hub, an address to listen on, or Redis is not available

@@ -191,7 +191,9 @@ impl Layers {
     }
 
     fn add_flags(&mut self, matches: &ArgMatches) {
-        for setting in settings() {
+        // A command that knows only some of the settings has only their flags; clap must not be asked for the others.
+        let has_flag = |setting: &&Setting| matches.try_contains_id(setting.name).is_ok();
+        for setting in settings().filter(has_flag) {
             if matches.value_source(setting.name) == Some(ValueSource::CommandLine)
                 && let Some(values) = matches.get_many::<String>(setting.name)
             {

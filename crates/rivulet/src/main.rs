@@ -12,6 +12,7 @@ mod config;
 mod drain;
 mod event_stream;
 mod exit;
+mod healthcheck;
 mod keys;
 mod layers;
 mod logs;
@@ -67,6 +68,7 @@ fn run() -> Result<ExitCode, Failure> {
         None => serve::run(&matches, &environment()),
         Some(("serve", matches)) => serve::run(matches, &environment()),
         Some(("check-config", matches)) => check_config::run(matches, &environment()),
+        Some(("healthcheck", matches)) => block_on(healthcheck::run(matches, &environment())),
         Some(("publish", matches)) => block_on(publish::run(args(matches)?)),
         Some(("subscribe", matches)) => block_on(subscribe::run(args(matches)?)),
         Some(("trace", matches)) => block_on(trace::run(args(matches)?)),

@@ -7,7 +7,7 @@ use url::Url;
 use super::LogFormat;
 use crate::{logs::CheckedFilter, memory::MemoryMax, quantity};
 
-pub(super) fn address(text: &str) -> Result<SocketAddr, &'static str> {
+pub(crate) fn address(text: &str) -> Result<SocketAddr, &'static str> {
     let text = match text.strip_prefix("localhost:") {
         Some(port) => format!("127.0.0.1:{port}"),
         None => text.to_owned(),
