@@ -67,7 +67,7 @@ pub(crate) fn pod(workload: &Value) -> &Value {
 }
 
 /// The members of a list, none if it is missing.
-pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> {
+pub(crate) fn list(value: &Value) -> impl Iterator<Item = &Value> + Clone {
     value.as_array().into_iter().flatten()
 }
 

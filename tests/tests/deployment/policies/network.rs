@@ -28,13 +28,13 @@ pub(super) fn every_port_has_its_policy(rendered: &Rendered) -> Vec<String> {
             found.push(format!("{} is open", title(workload)));
         }
         for port in containers(workload).into_iter().flat_map(|container| list(&container["ports"])) {
-            let rules = policies.iter().flat_map(|policy| list(&policy["spec"]["ingress"]));
-            if !rules.into_iter().any(|rule| names(rule, port)) {
+            let mut rules = policies.iter().flat_map(|policy| list(&policy["spec"]["ingress"]));
+            if !rules.any(|rule| names(rule, port)) {
                 found.push(format!("{}: no policy speaks of port {}", title(workload), port["name"]));
             }
         }
-        let egress = policies.iter().flat_map(|policy| list(&policy["spec"]["egress"]));
-        if egress.into_iter().any(|rule| list(&rule["ports"]).next().is_none()) {
+        let mut egress = policies.iter().flat_map(|policy| list(&policy["spec"]["egress"]));
+        if egress.any(|rule| list(&rule["ports"]).next().is_none()) {
             found.push(format!("{} may connect to any port", title(workload)));
         }
     }

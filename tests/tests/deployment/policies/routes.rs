@@ -45,8 +45,8 @@ fn virtual_service(rendered: &Rendered, route: &Value, found: &mut Vec<String>) 
         if rule["retries"]["attempts"] != 0 {
             found.push(format!("{} repeats publishes", title(route)));
         }
-        let destinations = list(&rule["route"]).map(|route| &route["destination"]);
-        if destinations.into_iter().any(|to| !leads(rendered, &to["host"], &to["port"]["number"])) {
+        let mut destinations = list(&rule["route"]).map(|route| &route["destination"]);
+        if destinations.any(|to| !leads(rendered, &to["host"], &to["port"]["number"])) {
             found.push(format!("{} leads nowhere", title(route)));
         }
     }
