@@ -3,7 +3,7 @@
 
 pub(crate) mod matrix;
 pub(crate) mod rendered;
+pub(crate) mod schemas;
 
 mod node;
-mod schemas;
 mod sources;

@@ -76,7 +76,8 @@ async fn a_real_sentinel_takes_what_its_script_writes() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (port, redis) = (port::free().port().to_string(), port::free().port().to_string());
     let script = text("k8s/components/sentinel/sentinel.sh")
-        .replace("/sentinel", &dir.path().display().to_string())
+        .replace("/sentinel/", &format!("{}/", dir.path().display()))
+        .replace("dir /sentinel", &format!("dir {}", dir.path().display()))
         .replace("-h sentinel -p 26379", &format!("-h 127.0.0.1 -p {port}"))
         .replace("port 26379", &format!("port {port}"))
         .replace("$POD_NAME.redis", "localhost")
