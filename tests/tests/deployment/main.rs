@@ -1,4 +1,4 @@
-//! What is shipped for deployment, judged by the tools that will read it.
+//! What a deployment consists of: the image, its health check, the workflows that make and release it, the manifests.
 
 mod manifests;
 mod policies;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 /// Directories that hold what tools make, not what people wrote.
-const GENERATED: [&str; 7] =
-    [".git", "target", "node_modules", "results", "corpus", "artifacts", ".cargo-home"];
+const GENERATED: [&str; 8] =
+    [".git", "target", "node_modules", "results", "corpus", "artifacts", ".cargo-home", "venv"];
 
 /// Everything that may stand at the top beside dotfiles.
 const TOP: [&str; 12] = [
