@@ -1,4 +1,4 @@
-//! What a deployment consists of: the image, its health check, and the workflows that make and release it.
+//! What a deployment consists of: the image, its health check, the workflows that make and release it, the manifests.
 
 mod healthcheck;
 mod image;
@@ -6,4 +6,6 @@ mod image_check;
 mod image_container;
 mod image_names;
 mod image_runs;
+mod manifests;
+mod policies;
 mod workflows;
