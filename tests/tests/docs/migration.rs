@@ -23,6 +23,7 @@ pub(crate) async fn environment(mut world: World) {
 
 pub(crate) async fn mistakes(mut world: World) {
     world.run("start").await;
+    world.run("key").await;
 }
 
 pub(crate) async fn side_by_side(mut world: World) {
@@ -30,7 +31,7 @@ pub(crate) async fn side_by_side(mut world: World) {
     let hub = Backend::Redis.hub().await;
     world.node(&hub);
     world.second(&old);
-    for step in ["publish", "compare", "known", "unknown", "look"] {
+    for step in ["publish", "compare", "known", "unknown", "look", "subscriptions"] {
         world.run(step).await;
         hub.expect_connections(0).await;
     }
