@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod chaos_proxy;
 pub mod checker;
 pub mod deadline;
+pub mod guide;
 pub mod hub;
 pub mod metrics;
 pub mod netns;

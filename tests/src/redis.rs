@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -47,6 +48,11 @@ impl RedisServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it keeps its files.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The address for clients: `redis://…`.

@@ -2,15 +2,12 @@
 
 use std::{path::Path, process::Stdio};
 
-use rivulet_tests::{Backend, Hub, PATIENCE, Request, Response, eventually};
+use rivulet_tests::{Backend, Hub, PATIENCE, Request, Response, eventually, guide};
 use tokio::process::Command;
 
 /// The README's commands, one a line, with the address of this test's hub.
 fn commands(hub: &Hub) -> Vec<String> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(path).expect("there is a README.md");
-    let (_, rest) = readme.split_once("<!-- test: profiles -->\n```sh\n").expect("the README has them");
-    let (commands, _) = rest.split_once("```").expect("the block ends");
+    let commands = guide::readme_command("profiles");
     assert!(commands.lines().all(|command| command.contains("127.0.0.1:9180")), "{commands}");
     commands.lines().map(|command| command.replace("127.0.0.1:9180", &hub.admin().to_string())).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use rivulet_tests::{Backend, Hub, hub};
+use rivulet_tests::{Backend, Hub, guide, hub};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::Command,
@@ -10,10 +10,7 @@ use tokio::{
 
 /// The shell command that stands behind `<!-- test: NAME -->`, with the addresses of this test's hub.
 fn command(name: &str, hub: &Hub) -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-    let readme = std::fs::read_to_string(path).expect("there is a README.md");
-    let (_, rest) = readme.split_once(&format!("<!-- test: {name} -->\n```sh\n")).expect("the README has it");
-    let (command, _) = rest.split_once("```").expect("the block ends");
+    let command = guide::readme_command(name);
     assert!(command.contains("127.0.0.1:3000"), "{command}");
     command
         .replace("127.0.0.1:3000", &hub.address().to_string())
