@@ -49,8 +49,6 @@ const EXPIRY_LATE_MS_MAX: f64 = 1_000.0;
 const HEAP_SHARE_MAX: f64 = 0.02;
 /// What the heap may differ by however small it is: a table of a thousand entries that was made smaller once and once not.
 const HEAP_FLOOR_BYTES: f64 = 128.0 * 1024.0;
-/// What the timers know of a stream, eight bytes, goes when its next heartbeat would be due: after 15 s.
-const TIMERS_SETTLE: Duration = Duration::from_secs(16);
 const MIB: f64 = 1024.0 * 1024.0;
 /// Before the first look: so that what is there once and for all is there.
 const WARM_UP_VISITORS: u32 = 100;
@@ -187,8 +185,9 @@ impl<'a> Churn<'a> {
         self.least_heap()
     }
 
+    /// What the timers know of a stream, eight bytes, goes when its next heartbeat would be due.
     fn heap_without_timers(&mut self) -> anyhow::Result<f64> {
-        std::thread::sleep(TIMERS_SETTLE);
+        std::thread::sleep(Duration::from_secs(self.args.timers_s.into()));
         self.least_heap()
     }
 

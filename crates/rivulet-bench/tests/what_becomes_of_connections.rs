@@ -59,8 +59,8 @@ fn missed<'a>(result: &'a Value, but: &[&str]) -> Vec<&'a Value> {
 
 #[test]
 fn churn_leaves_nothing_behind_whatever_the_manner() {
-    let mut arguments =
-        vec!["churn", "--connections", "600", "--waves", "2", "--at-once", "300", "--vanish", "0"];
+    let small = "--connections 600 --waves 2 --at-once 300 --vanish 0 --timers-s 0";
+    let mut arguments: Vec<&str> = ["churn"].into_iter().chain(small.split(' ')).collect();
     arguments.extend(has("--tls-cert-file").then_some("--tls"));
     let result = bench(&arguments);
     assert_eq!(missed(&result, &["heap_growth_by_allowed"]), Vec::<&Value>::new(), "{result:#}");

@@ -245,6 +245,7 @@ async fn a_refusal_to_connect_explains_itself() {
 
     let (_node, _feed) = server.node().await;
     let _: usize = server.command(&["HSET", "{rivulet}layout", "format", "1"]).await;
+    let _: usize = server.command(&["HDEL", "{rivulet}layout", "reader"]).await;
     let error = RedisTransport::connect(server.config()).await.map(drop).unwrap_err();
     assert!(error.to_string().contains("format 1, this program needs 2"), "{error}");
     let config = RedisConfig { partitions: rivulet_core::Partitions::new(8), ..server.config() };
