@@ -56,9 +56,11 @@ async fn a_real_redis_takes_each_configuration() {
         let data = dir.path().display().to_string();
         let configuration = text(&format!("k8s/components/{component}/redis.conf")).replace("/data", &data);
         std::fs::write(dir.path().join("redis.conf"), configuration).expect("it can be written");
-        let port = port::free().port().to_string();
+        let [port, bus] = [(); 2].map(|()| port::free().port().to_string());
         let mut command = Command::new("redis-server");
         command.arg(dir.path().join("redis.conf")).args(["--bind", "127.0.0.1", "--port", &port]);
+        // Else its bus listens on a port that nobody has drawn, ten thousand above.
+        command.args(["--cluster-port", &bus]);
         let _server = Process::start(&mut command, &dir.path().join("log"));
         let said = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         rivulet_tests::eventually(component, rivulet_tests::PATIENCE, || async {
