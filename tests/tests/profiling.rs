@@ -9,7 +9,9 @@ use tokio::process::Command;
 fn commands(hub: &Hub) -> Vec<String> {
     let commands = guide::readme_command("profiles");
     assert!(commands.lines().all(|command| command.contains("127.0.0.1:9180")), "{commands}");
-    commands.lines().map(|command| command.replace("127.0.0.1:9180", &hub.admin().to_string())).collect()
+    // A build without optimization takes seconds to look up names, more than half of those that a profile lasts.
+    let patient = commands.replace("-symbolize=none", "-symbolize=none -timeout 60");
+    patient.lines().map(|command| command.replace("127.0.0.1:9180", &hub.admin().to_string())).collect()
 }
 
 /// What Go's pprof says about a profile that it gets from the hub: the functions with the most first.
