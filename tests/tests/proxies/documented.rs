@@ -1,0 +1,1 @@
+//! `docs/proxies.md` and the files that it explains.
