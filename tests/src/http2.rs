@@ -44,16 +44,30 @@ impl Connection {
     /// # Panics
     /// If there is none.
     pub async fn send(&self, request: &Request) -> Response {
-        let (mut response, mut body) = self.ask(request).await;
-        while let Some(bytes) = within("an answer's body", chunk(&mut body)).await.expect("a whole answer") {
+        self.try_send(request).await.unwrap_or_else(|error| panic!("{request:?}: {error}"))
+    }
+
+    /// The same where the stream may be reset.
+    ///
+    /// # Errors
+    /// With what code it was.
+    pub async fn try_send(&self, request: &Request) -> Result<Response, String> {
+        let (mut response, mut body) = self.ask(request).await?;
+        while let Some(bytes) = within("an answer's body", chunk(&mut body)).await? {
             response.body.extend_from_slice(&bytes);
         }
-        response
+        Ok(response)
+    }
+
+    /// The head of an answer whose body nobody reads.
+    pub async fn head(&self, request: &Request) -> Response {
+        self.ask(request).await.unwrap_or_else(|error| panic!("{request:?}: {error}")).0
     }
 
     /// Opens a stream of events, or answers the refusal.
     pub async fn subscribe(&self, request: &Request) -> Result<EventStream, Response> {
-        let (mut head, mut body) = self.ask(request).await;
+        let (mut head, mut body) =
+            self.ask(request).await.unwrap_or_else(|error| panic!("{request:?}: {error}"));
         if head.status != 200 || head.header("content-type") != Some("text/event-stream") {
             while let Ok(Some(bytes)) = within("a refusal's body", chunk(&mut body)).await {
                 head.body.extend_from_slice(&bytes);
@@ -66,7 +80,7 @@ impl Connection {
         Ok(stream)
     }
 
-    async fn ask(&self, request: &Request) -> (Response, RecvStream) {
+    async fn ask(&self, request: &Request) -> Result<(Response, RecvStream), String> {
         let (method, target, headers, body) = request.parts();
         let mut head =
             http::Request::builder().method(method).uri(format!("https://localhost{target}")).body(());
@@ -82,11 +96,11 @@ impl Connection {
         if !body.is_empty() {
             sending.send_data(Bytes::copy_from_slice(body), true).expect("a body can be sent");
         }
-        let answer = within("the head of an answer", answer).await.expect("an answer");
+        let answer = within("the head of an answer", answer).await.map_err(|error| error.to_string())?;
         let (parts, body) = answer.into_parts();
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        (Response::new(parts.status.as_u16(), headers), body)
+        Ok((Response::new(parts.status.as_u16(), headers), body))
     }
 }
 

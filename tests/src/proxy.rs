@@ -22,6 +22,7 @@ use crate::{
     substitution::{pair, substitute},
     tls,
     tools::tool,
+    wire::HUB_PATH,
 };
 
 /// Which of them.
@@ -77,9 +78,9 @@ impl Software {
         command
     }
 
-    /// Where it says that it is there.
+    /// What is served as soon as it is there: 404 means that it does not know its routes yet.
     fn health(self) -> &'static str {
-        if self == Self::Traefik { "/ping" } else { "/healthz" }
+        if self == Self::Traefik { HUB_PATH } else { "/healthz" }
     }
 }
 
@@ -151,19 +152,18 @@ impl Proxy {
     }
 
     async fn come_up(&mut self) {
-        let socket = eventually(format!("{} listens", self.software), PATIENCE, || {
-            let status = self.process.status();
-            let (address, log) = (self.address, self.log());
+        eventually(format!("{} is there", self.software), PATIENCE, || {
+            let (status, log) = (self.process.status(), self.log());
+            assert!(status.is_none(), "it ended: {status:?}\n{log}");
+            let (address, authority, path) = (self.address, self.authority(), self.software.health());
             async move {
-                assert!(status.is_none(), "it ended: {status:?}\n{log}");
-                TcpStream::connect(address).await.map_err(|error| format!("{error}\n{log}"))
+                match health(address, &authority, path).await {
+                    Ok(status) if status != 404 => Ok(()),
+                    other => Err(format!("{other:?}\n{log}")),
+                }
             }
         })
         .await;
-        let stream = tls::connect_over(socket, &self.authority(), &[]).await;
-        let stream = stream.unwrap_or_else(|error| panic!("{error}\n{}", self.log()));
-        let answer = Request::new("GET", self.software.health()).send_over(stream).await;
-        assert_eq!(answer.status, 200, "{answer:?}\n{}", self.log());
     }
 
     /// Where it listens, with TLS.
@@ -221,11 +221,21 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // A killed master would leave its workers behind.
-        self.process.signal("TERM");
-        let ended = self.process.wait(PATIENCE);
-        assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}\n{}", self.log());
+        // The others are killed: they would wait for streams to end.
+        if self.software == Software::Nginx {
+            // A killed master would leave its workers behind.
+            self.process.signal("TERM");
+            let ended = self.process.wait(PATIENCE);
+            assert!(ended.is_ok() || std::thread::panicking(), "{ended:?}\n{}", self.log());
+        }
     }
+}
+
+/// The status of an answer over TLS.
+async fn health(address: SocketAddr, authority: &Path, path: &str) -> std::io::Result<u16> {
+    let socket = TcpStream::connect(address).await?;
+    let stream = tls::connect_over(socket, authority, &[]).await?;
+    Ok(Request::new("OPTIONS", path).send_over(stream).await.status)
 }
 
 /// The file in the repository.
@@ -297,8 +307,8 @@ fn pairs(name: &str, dir: &Path, address: SocketAddr, upstreams: &Upstreams) -> 
             // A test may not be allowed more files.
             pair("worker_rlimit_nofile 65536;", ""),
             pair("worker_connections 32768", "worker_connections 512"),
-            certificates,
             pair(" /tmp/", format!(" {dir}/")),
+            certificates,
         ],
         "haproxy.cfg" => vec![
             pair("bind :8443", format!("bind {address}")),

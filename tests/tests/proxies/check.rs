@@ -29,6 +29,8 @@ pub(crate) enum Check {
     StaysOpen,
     /// What clients say about their addresses is not believed.
     ForgersAreSeen,
+    /// Streams are not compressed.
+    Uncompressed,
     /// Batches of more than a megabyte pass.
     LongBody,
     /// A node that answers 503 is passed over, for streams.
@@ -42,6 +44,11 @@ pub(crate) enum Check {
 }
 
 impl Check {
+    /// Whether one of the other tests is about nothing else.
+    pub(crate) fn has_a_test(self) -> bool {
+        [Self::StaysOpen, Self::DrainUnseen, Self::PassedOver, Self::PublishedOnce].contains(&self)
+    }
+
     /// Whether it holds with these changes in the shipped configuration.
     pub(crate) async fn run(self, software: Software, changes: &[Change<'_>]) -> Result<(), String> {
         match self {
@@ -58,6 +65,14 @@ impl Check {
         match self {
             Self::ForgersAreSeen => forgers_are_seen(&hub, &proxy).await,
             Self::AbortsNoticed => aborts_are_noticed(&hub, &proxy).await,
+            Self::Uncompressed => {
+                let request = Request::subscribe("topic=a").header("Accept-Encoding", "gzip");
+                let head = proxy.http2().await.head(&request).await;
+                match head.header("content-encoding") {
+                    None => Ok(()),
+                    Some(coding) => Err(coding.to_owned()),
+                }
+            }
             Self::LongBody => match proxy.send(&batch()).await.status {
                 200 => Ok(()),
                 status => Err(format!("answered with {status}")),
@@ -73,7 +88,7 @@ impl Check {
 
     async fn with_fakes(self, software: Software, changes: &[Change<'_>]) -> Result<(), String> {
         let fakes = Fakes::start(Manner::Refuse).await;
-        let proxy = Proxy::start(software, &fakes.upstreams, changes).await;
+        let proxy = fakes.behind(software, changes).await;
         if self == Self::PublishedOnce {
             proxy.send(&publication("a", "1")).await;
             return match fakes.arrivals("POST")[..] {
@@ -101,11 +116,22 @@ async fn forgers_are_seen(hub: &Hub, proxy: &Proxy) -> Result<(), String> {
     }
 }
 
+/// A browser resets a stream; who speaks HTTP/1.1 closes the connection.
 async fn aborts_are_noticed(hub: &Hub, proxy: &Proxy) -> Result<(), String> {
-    let connection = proxy.http2().await;
-    drop(connection.subscribe(&Request::subscribe("topic=a")).await.expect("a stream"));
-    let noticed = tokio::time::timeout(SUSPENSE, hub.expect_connections(0)).await;
-    noticed.map_err(|_| "the node still counts a client that is gone".to_owned())
+    let (connection, request) = (proxy.http2().await, Request::subscribe("topic=a"));
+    let noticed = async |how: &str| {
+        let noticed = tokio::time::timeout(SUSPENSE, hub.expect_connections(0)).await;
+        noticed.map_err(|_| format!("the node still counts a client that has {how}"))
+    };
+    drop(connection.subscribe(&request).await.expect("a stream"));
+    noticed("reset its stream").await?;
+    let old = Subscriber::try_open_over(proxy.http1().await, &request.encode()).await;
+    let mut old = old.expect("a stream");
+    // Nothing is unread then: who closes sends no reset, which nobody overlooks.
+    hub.publish(&[("topic", "a"), ("data", "1")]).await;
+    assert_eq!(old.event().await.data(), "1");
+    drop(old);
+    noticed("closed its connection").await
 }
 
 /// Over both versions of HTTP at once.

@@ -18,7 +18,7 @@ pub(crate) async fn pass_over(software: Software) {
 /// Opens streams through the proxy while one of three nodes refuses new ones.
 pub(crate) async fn is_unseen(software: Software, changes: &[Change<'_>]) -> Result<(), String> {
     const STREAMS: usize = 9;
-    let nodes = Nodes::alone(&[&SILENT[..], &DRAIN].concat()).await;
+    let mut nodes = Nodes::alone(&SILENT, &DRAIN).await;
     let proxy = Proxy::start(software, &nodes.upstreams, changes).await;
     // With some others, the last of which goes at the end of the period.
     let mut held = Vec::new();
@@ -27,9 +27,16 @@ pub(crate) async fn is_unseen(software: Software, changes: &[Change<'_>]) -> Res
     }
     nodes.hubs[0].signal("TERM");
     expect_refusal(&nodes.hubs[0]).await;
+    let outcome = open(&proxy, STREAMS).await;
+    drop(held);
+    nodes.hubs[0].wait();
+    outcome
+}
+
+async fn open(proxy: &Proxy, count: usize) -> Result<(), String> {
     let connection = proxy.http2().await;
     let mut streams = Vec::new();
-    for number in 0..STREAMS {
+    for number in 0..count {
         match connection.subscribe(&Request::subscribe("topic=a")).await {
             Ok(stream) => streams.push(stream),
             Err(refusal) => return Err(format!("stream {number}: {}", refusal.status)),

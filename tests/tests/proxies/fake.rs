@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rivulet_tests::proxy::Upstreams;
+use rivulet_tests::{
+    PATIENCE, eventually,
+    proxy::{Change, Proxy, Software, Upstreams},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -21,7 +24,7 @@ pub(crate) enum Manner {
     HangUp,
 }
 
-/// The address that was asked, and the method.
+/// The address that was asked, and the method, or the path for a health check.
 type Arrivals = Arc<Mutex<Vec<(IpAddr, String)>>>;
 
 /// The listening nodes; they are gone when dropped.
@@ -44,10 +47,25 @@ impl Fakes {
         Self { upstreams, arrivals, _serving: serving }
     }
 
-    /// Where requests with this method arrived, in order, but those of health checks.
+    /// Where requests with this method arrived, in order; those for `/ready` count as such.
     pub(crate) fn arrivals(&self, method: &str) -> Vec<IpAddr> {
         let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.iter().filter(|(_, known)| known == method).map(|(ip, _)| *ip).collect()
+    }
+
+    /// A proxy in front of them that takes all of them for ready.
+    pub(crate) async fn behind(&self, software: Software, changes: &[Change<'_>]) -> Proxy {
+        let proxy = Proxy::start(software, &self.upstreams, changes).await;
+        if software == Software::Envoy {
+            // It takes a node for ready when it has heard so: before it asks again.
+            eventually("each is found ready", PATIENCE, || async {
+                let checks = self.arrivals("/ready");
+                let times = self.upstreams.ips.map(|ip| checks.iter().filter(|asked| **asked == ip).count());
+                if times.iter().all(|times| *times > 1) { Ok(()) } else { Err(format!("{times:?}")) }
+            })
+            .await;
+        }
+        proxy
     }
 }
 
@@ -63,11 +81,10 @@ async fn answer(mut socket: TcpStream, ip: IpAddr, manner: Manner, arrivals: Arr
     let mut words = head.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let status = if path == "/ready" { "200 OK" } else { "503 Service Unavailable" };
-    if path != "/ready" {
-        arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((ip, method.to_owned()));
-        if manner == Manner::HangUp {
-            return;
-        }
+    let kind = if path == "/ready" { path } else { method };
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner).push((ip, kind.to_owned()));
+    if kind == method && manner == Manner::HangUp {
+        return;
     }
     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 4\r\nConnection: close\r\n\r\nfake");
     // A proxy that has hung up has all that it wanted.

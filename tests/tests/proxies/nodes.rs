@@ -19,23 +19,24 @@ pub(crate) struct Nodes {
 impl Nodes {
     /// One hub of three nodes.
     pub(crate) async fn of_one_hub(flags: &[&str]) -> Self {
-        Self::start(Some(Arc::new(RedisServer::start().await)), flags).await
+        Self::start(Some(Arc::new(RedisServer::start().await)), flags, &[]).await
     }
 
-    /// Three that do not know of each other, where nothing is published.
-    pub(crate) async fn alone(flags: &[&str]) -> Self {
-        Self::start(None, flags).await
+    /// Three that do not know of each other, where nothing is published; the first one has these flags beside.
+    pub(crate) async fn alone(flags: &[&str], first: &[&str]) -> Self {
+        Self::start(None, flags, first).await
     }
 
-    async fn start(redis: Option<Arc<RedisServer>>, flags: &[&str]) -> Self {
+    async fn start(redis: Option<Arc<RedisServer>>, flags: &[&str], first: &[&str]) -> Self {
         let upstreams = Upstreams::free();
         let flags = [&TRUSTED[..], flags].concat();
-        let start = |ip| {
-            let addresses = [upstreams.port, upstreams.admin_port].map(|port| SocketAddr::new(ip, port));
-            Hub::start_where(addresses, &[], redis.clone(), &flags)
+        let first = [&flags[..], first].concat();
+        let start = |node: usize| {
+            let ports = [upstreams.port, upstreams.admin_port];
+            let addresses = ports.map(|port| SocketAddr::new(upstreams.ips[node], port));
+            Hub::start_where(addresses, &[], redis.clone(), if node == 0 { &first } else { &flags })
         };
-        let [first, second, third] = upstreams.ips.map(start);
-        let (first, second, third) = tokio::join!(first, second, third);
+        let (first, second, third) = tokio::join!(start(0), start(1), start(2));
         Self { hubs: vec![first, second, third], upstreams }
     }
 

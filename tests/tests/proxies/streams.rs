@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use rivulet_tests::{
-    Request, Subscriber,
+    PATIENCE, Request, Subscriber, eventually,
     http2::{Connection, EventStream},
     proxy::{Proxy, Software},
     tokens::publisher,
@@ -24,9 +24,14 @@ pub(crate) async fn pass(software: Software) {
     let nodes = Nodes::of_one_hub(&SILENT).await;
     let proxy = Proxy::start(software, &nodes.upstreams, &[]).await;
     let connection = proxy.http2_from(CLIENT).await;
-    let streams = open_many(&connection).await;
-    let spread = nodes.streams();
-    assert!(spread.iter().all(|count| *count > 0.0), "all nodes have some: {spread:?}");
+    let streams = eventually("all nodes have some of the streams", PATIENCE, || async {
+        // A node may not have been found ready yet.
+        let streams = open_many(&connection).await;
+        let spread = nodes.streams();
+        if spread.iter().all(|count| *count > 0.0) { Ok(streams) } else { Err(format!("{spread:?}")) }
+    })
+    .await;
+    nodes.expect_streams(STREAMS).await;
     assert_eq!(nodes.addresses().await, vec![CLIENT.to_string(); STREAMS as usize]);
 
     let streams = receive(&connection, streams).await;
