@@ -118,18 +118,24 @@ impl Hub {
         redis: Option<Arc<RedisServer>>,
         flags: &[&str],
     ) -> Self {
-        let settings = Settings::new(environment, &[], flags);
-        let mut hub = Self::launch_as(Ipv4Addr::LOCALHOST.into(), redis, settings);
+        Self::start_where([port::free(), port::free()], environment, redis, flags).await
+    }
+
+    /// Starts a node at these addresses: that of clients, that of the admin listener.
+    pub async fn start_where(
+        [address, admin]: [SocketAddr; 2],
+        environment: &[(String, String)],
+        redis: Option<Arc<RedisServer>>,
+        flags: &[&str],
+    ) -> Self {
+        let mut hub = Self::launch_where([address, admin], redis, Settings::new(environment, &[], flags));
         hub.ready().await;
         hub
     }
 
     /// Starts a node without Redis that listens on another address than loopback.
-    ///
-    /// # Panics
-    /// If it ends instead.
     pub async fn start_on(ip: IpAddr, flags: &[&str]) -> Self {
-        let mut hub = Self::launch_on(ip, None, &[], flags);
+        let mut hub = Self::launch_as(ip, None, Settings::new(&[], &[], flags));
         hub.ready().await;
         hub
     }
@@ -272,15 +278,18 @@ impl Hub {
     }
 
     fn launch(redis: Option<Arc<RedisServer>>, without: &[&str], flags: &[&str]) -> Self {
-        Self::launch_on(Ipv4Addr::LOCALHOST.into(), redis, without, flags)
-    }
-
-    fn launch_on(ip: IpAddr, redis: Option<Arc<RedisServer>>, without: &[&str], flags: &[&str]) -> Self {
-        Self::launch_as(ip, redis, Settings::new(&[], without, flags))
+        Self::launch_as(Ipv4Addr::LOCALHOST.into(), redis, Settings::new(&[], without, flags))
     }
 
     fn launch_as(ip: IpAddr, redis: Option<Arc<RedisServer>>, settings: Settings) -> Self {
-        let (address, admin) = (port::free_on(ip), port::free());
+        Self::launch_where([port::free_on(ip), port::free()], redis, settings)
+    }
+
+    fn launch_where(
+        [address, admin]: [SocketAddr; 2],
+        redis: Option<Arc<RedisServer>>,
+        settings: Settings,
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let process = spawn(settings.command(address, admin, redis.as_deref()), &dir);
         Self { address, admin, settings, process, dir, redis, ended: false }

@@ -15,10 +15,15 @@ pub fn free() -> SocketAddr {
 
 /// The same of another address of this machine.
 pub fn free_on(ip: IpAddr) -> SocketAddr {
+    SocketAddr::from((ip, free_on_all(&[ip])))
+}
+
+/// A port that nobody listens on at any of these addresses of this machine.
+pub fn free_on_all(ips: &[IpAddr]) -> u16 {
     for _ in 0..1_000 {
-        let address = SocketAddr::from((ip, rand::rng().random_range(RANGE)));
-        if TcpListener::bind(address).is_ok() {
-            return address;
+        let port = rand::rng().random_range(RANGE);
+        if ips.iter().all(|ip| TcpListener::bind((*ip, port)).is_ok()) {
+            return port;
         }
     }
     panic!("no free port between {} and {}", RANGE.start, RANGE.end);

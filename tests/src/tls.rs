@@ -21,8 +21,25 @@ use crate::within;
 /// If nobody listens, or the file is none.
 pub async fn connect(address: SocketAddr, authority: &Path) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = within("connecting", TcpStream::connect(address)).await.expect("the hub listens");
-    let name = ServerName::from(address.ip());
-    within("a handshake", TlsConnector::from(Arc::new(trusting(authority))).connect(name, socket)).await
+    connect_over(socket, authority, &[]).await
+}
+
+/// The same over a connection that is there already, with an offer of protocols (ALPN): `h2`, `http/1.1`.
+///
+/// # Errors
+/// What the handshake says.
+///
+/// # Panics
+/// If the file is none.
+pub async fn connect_over(
+    socket: TcpStream,
+    authority: &Path,
+    protocols: &[&str],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let name = ServerName::from(socket.peer_addr()?.ip());
+    let mut config = trusting(authority);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    within("a handshake", TlsConnector::from(Arc::new(config)).connect(name, socket)).await
 }
 
 /// The certificate that a connection was made with.

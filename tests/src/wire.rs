@@ -68,6 +68,11 @@ impl Request {
         self
     }
 
+    /// Method, target, headers and body, for those who write them in another way.
+    pub(crate) fn parts(&self) -> (&str, &str, &[(String, String)], &[u8]) {
+        (&self.method, &self.target, &self.headers, &self.body)
+    }
+
     /// The bytes of the whole request.
     pub fn encode(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
@@ -133,6 +138,10 @@ pub struct Response {
 }
 
 impl Response {
+    pub(crate) fn new(status: u16, headers: Vec<(String, String)>) -> Self {
+        Self { status, headers, body: Vec::new() }
+    }
+
     /// All values of a header.
     pub fn all(&self, name: &str) -> Vec<&str> {
         let matching = self.headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -274,8 +283,7 @@ fn parse_head(head: &str) -> Response {
         let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no colon in {line:?}"));
         (name.to_owned(), value.trim().to_owned())
     });
-    let headers = headers.collect();
-    Response { status: status.unwrap_or_else(|| panic!("{status_line:?}")), headers, body: Vec::new() }
+    Response::new(status.unwrap_or_else(|| panic!("{status_line:?}")), headers.collect())
 }
 
 /// Where `needle` begins in `hay`.
