@@ -87,7 +87,14 @@ pub(crate) struct Again {
 }
 
 /// The text of the configuration file, if there is one.
-fn file_text(matches: &ArgMatches, environment: &Environment) -> Result<Option<String>, Vec<String>> {
+///
+/// # Errors
+///
+/// That it cannot be read.
+pub(crate) fn file_text(
+    matches: &ArgMatches,
+    environment: &Environment,
+) -> Result<Option<String>, Vec<String>> {
     let Some(path) = file_path(matches, environment) else { return Ok(None) };
     let text = std::fs::read_to_string(path);
     text.map(Some).map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])

@@ -81,15 +81,14 @@ pub(crate) async fn run(matches: &ArgMatches, environment: &Environment) -> Resu
 
 /// The settings, and what is wrong with their file. A hub that runs has refused that file and is not worse for it.
 fn layers(matches: &ArgMatches, environment: &Environment) -> (Layers, Option<String>) {
-    let path = matches.get_one::<String>("config").or_else(|| environment.get("RIVULET_CONFIG"));
-    let file = path.filter(|path| !path.is_empty()).map(std::fs::read_to_string).transpose();
-    let (file, unreadable) = match file {
-        Ok(file) => (file, None),
-        Err(error) => (None, Some(format!("--config {path:?} cannot be read: {error}"))),
+    let (file, unreadable) = match config::file_text(matches, environment) {
+        Ok(file) => (file, Vec::new()),
+        Err(mistakes) => (None, mistakes),
     };
     let layers = Layers::resolve(matches, environment, file.as_deref());
-    let mistake = layers.mistakes.iter().find(|mistake| mistake.starts_with("--config")).cloned();
-    (layers, unreadable.or(mistake))
+    let mistakes = unreadable.iter().chain(&layers.mistakes);
+    let mistake = mistakes.filter(|mistake| mistake.starts_with("--config")).cloned().next();
+    (layers, mistake)
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

@@ -133,8 +133,9 @@ impl Deployment {
             }
             _ => self.mistakes.push(Mistake {
                 text: format!(
-                    "{SERVER_NAME} {text:?} must be :PORT or http://HOST[:PORT], all with one port: Rivulet does not \
-                     end TLS itself; put a proxy in front of it, or say --listen"
+                    "{SERVER_NAME} {text:?} must be :PORT or http://HOST[:PORT], all with one port: Rivulet gets \
+                     no certificates by itself; put a proxy in front of it, or say --listen, --tls-cert-file and \
+                     --tls-key-file"
                 ),
                 about_listen: true,
             }),

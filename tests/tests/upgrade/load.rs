@@ -1,8 +1,15 @@
 //! Nodes are replaced under load, from this release to the next and back: order and completeness.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use rivulet_tests::{Hub, Request, Subscriber, tokens::publisher, wire::form};
+use rivulet_tests::{Hub, PATIENCE, Request, Subscriber, eventually, tokens::publisher, wire::form};
 use tokio::{sync::RwLock, task::JoinHandle};
 
 use crate::build::{Build, both, unreadable};
@@ -10,19 +17,33 @@ use crate::build::{Build, both, unreadable};
 /// Updates per publisher at most: a bound for a test that hangs.
 const UPDATES_MAX: usize = 20_000;
 const PAUSE: Duration = Duration::from_millis(3);
+/// How many both releases publish while both are there.
+const BOTH_LEN: usize = 20;
 
 /// Publishes to whichever node is to take it, until told to end.
 struct Publisher {
     /// The node; `None`: the end. Who changes it knows that nothing is on its way to the one before.
     target: Arc<RwLock<Option<SocketAddr>>>,
-    task: JoinHandle<usize>,
+    published: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
 }
 
 impl Publisher {
     fn start(name: &'static str, address: SocketAddr) -> Self {
         let target = Arc::new(RwLock::new(Some(address)));
-        let task = tokio::spawn(publish(name, target.clone()));
-        Self { target, task }
+        let published = Arc::<AtomicUsize>::default();
+        let task = tokio::spawn(publish(name, target.clone(), published.clone()));
+        Self { target, published, task }
+    }
+
+    /// Waits until it has published so many more.
+    async fn goes_on(&self, count: usize) {
+        let end = self.published.load(Relaxed) + count;
+        eventually("updates are published", PATIENCE, || async {
+            let published = self.published.load(Relaxed);
+            if published >= end { Ok(()) } else { Err(published) }
+        })
+        .await;
     }
 
     async fn aim(&self, address: SocketAddr) {
@@ -32,19 +53,21 @@ impl Publisher {
     /// How many it has published.
     async fn end(self) -> usize {
         *self.target.write().await = None;
-        self.task.await.expect("every update was taken")
+        self.task.await.expect("every update was taken");
+        self.published.load(Relaxed)
     }
 }
 
-async fn publish(name: &'static str, target: Arc<RwLock<Option<SocketAddr>>>) -> usize {
+async fn publish(name: &'static str, target: Arc<RwLock<Option<SocketAddr>>>, published: Arc<AtomicUsize>) {
     for number in 0..UPDATES_MAX {
         let target = target.read().await;
-        let Some(address) = *target else { return number };
+        let Some(address) = *target else { return };
         let data = format!("{name} {number}");
         let request = Request::publish(&[("topic", "a"), ("topic", name), ("data", &data)]);
         let answer = request.bearer(&publisher(&["*"])).send(address).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         drop(target);
+        published.store(number + 1, Relaxed);
         tokio::time::sleep(PAUSE).await;
     }
     panic!("nobody has ended it");
@@ -110,7 +133,7 @@ async fn under_load_nodes_are_upgraded_and_rolled_back_and_nothing_is_lost_or_ou
             for (publisher, address) in publishers.iter().zip([hub.address(), other.address()]) {
                 publisher.aim(address).await;
             }
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            tokio::join!(publishers[0].goes_on(BOTH_LEN), publishers[1].goes_on(BOTH_LEN));
             publishers[0].aim(other.address()).await;
             hub.replace_in(&build.environment()).await;
             for (client, following) in clients[at].iter_mut().zip(following) {

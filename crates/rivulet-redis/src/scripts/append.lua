@@ -15,9 +15,11 @@
 -- nothing older is known.
 --
 -- Scripts of two versions may work on the same keys at once, each called by its own digest. So what the keys and messages
--- mean is what has a version, not the scripts: docs/upgrades.md says what a later one may add, and where. What an append can leave to a later one (expiry of streams, trimming by age) is done by the
--- first append of a topic in each slice of time: done each time it would cost as much as the append itself. The last
--- position of a topic has a key of its own, since asking the stream for its last entry costs three times as much.
+-- mean is what has a version, not the scripts: docs/upgrades.md says what a later one may add, and where.
+--
+-- What an append can leave to a later one (expiry of streams, trimming by age) is done by the first append of a topic in
+-- each slice of time: done each time it would cost as much as the append itself. The last position of a topic has a key
+-- of its own, since asking the stream for its last entry costs three times as much.
 
 local call, format = redis.call, string.format
 local clock, index, envelope = KEYS[1], KEYS[3], ARGV[1]

@@ -114,6 +114,7 @@ fn a_pod_that_lives_or_ends_badly_is_found() {
         hub("/spec/strategy/rollingUpdate/maxUnavailable", json!(1), "takes nodes away"),
         hub("/spec/strategy", json!(null), "takes nodes away"),
         hub("/spec/minReadySeconds", json!(null), "does not wait"),
+        hub("/spec/minReadySeconds", json!(59), "minReadySeconds is 59"),
         hub(
             "POD/topologySpreadConstraints/0/topologyKey",
             json!("x"),

@@ -154,8 +154,10 @@ pub(super) fn a_rollout_is_gentle(rendered: &Rendered) -> Vec<String> {
     if hub["spec"]["strategy"]["rollingUpdate"] != json!({ "maxSurge": 1, "maxUnavailable": 0 }) {
         found.push("a rollout of the hub takes nodes away, or several at once".to_owned());
     }
-    if hub["spec"]["minReadySeconds"].as_u64().unwrap_or(0) == 0 {
-        found.push("a rollout of the hub does not wait between nodes".to_owned());
+    // A rollout does not wait for a pod to end: two that drain at once are twice the slope.
+    let between = hub["spec"]["minReadySeconds"].as_u64().unwrap_or(0);
+    if variable(hub, "RIVULET_DRAIN_PERIOD").and_then(seconds).is_none_or(|period| between < period) {
+        found.push(format!("a rollout of the hub does not wait for a drain: minReadySeconds is {between}"));
     }
     for key in ["topology.kubernetes.io/zone", "kubernetes.io/hostname"] {
         let spread = list(&pod(hub)["topologySpreadConstraints"]).find(|spread| spread["topologyKey"] == key);
