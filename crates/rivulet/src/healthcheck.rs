@@ -86,8 +86,8 @@ fn layers(matches: &ArgMatches, environment: &Environment) -> (Layers, Option<St
         Err(mistakes) => (None, mistakes),
     };
     let layers = Layers::resolve(matches, environment, file.as_deref());
-    let mistakes = unreadable.iter().chain(&layers.mistakes);
-    let mistake = mistakes.filter(|mistake| mistake.starts_with("--config")).cloned().next();
+    let mut mistakes = unreadable.iter().chain(&layers.mistakes);
+    let mistake = mistakes.find(|mistake| mistake.starts_with("--config")).cloned();
     (layers, mistake)
 }
 
