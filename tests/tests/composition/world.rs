@@ -70,7 +70,7 @@ impl World {
         let mut text = text.replace(NETWORK, &format!("{a}.{b}.{c}."));
         for name in self.services.keys() {
             // As a host: in a URL or a list, before a port, as a word of a command.
-            let host = Regex::new(&format!(r#"(^|[\s/,@'"]){name}(:\d|[\s/,)'"]|$)"#)).expect("a pattern");
+            let host = Regex::new(&format!(r#"(^|[\s/,@='"]){name}(:\d|[\s/,)'"]|$)"#)).expect("a pattern");
             let ip = self.ip(name);
             text = host
                 .replace_all(&text, |found: &regex::Captures<'_>| format!("{}{ip}{}", &found[1], &found[2]))
@@ -165,6 +165,7 @@ fn names_become_addresses_where_they_are_hosts() {
             "redis+sentinel://sentinel-1:26379,sentinel-2:26379/rivulet".to_owned(),
             format!("redis+sentinel://{first}:26379,{second}:26379/rivulet"),
         ),
+        ("master=redis".to_owned(), format!("master={redis}")),
         ("redis-server --appendonly yes".to_owned(), "redis-server --appendonly yes".to_owned()),
     ] {
         assert_eq!(world.local(&from), to);
