@@ -10,7 +10,7 @@ use std::{
     process::Command,
 };
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use rivulet_tests::{PATIENCE, Request, eventually, hub, metrics, process::Process, proxy::Upstreams};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
@@ -25,6 +25,8 @@ pub(crate) struct World {
     services: Map<String, Value>,
     /// Three octets of loopback that no other test has.
     network: [u8; 3],
+    /// Where a text names a service as a host, and its address.
+    hosts: Vec<(Regex, IpAddr)>,
     dir: TempDir,
 }
 
@@ -39,7 +41,13 @@ pub(crate) struct Node {
 impl World {
     pub(crate) fn new() -> Self {
         let network = [127, rand::random_range(1..=250), rand::random_range(1..=250)];
-        Self { services: services(), network, dir: tempfile::tempdir().expect("a temporary directory") }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let mut world = Self { services: services(), network, hosts: Vec::new(), dir };
+        // In a URL or a list, before a port, as a word of a command.
+        let pattern = |name: &str| format!(r#"(^|[\s/,@='"]){name}(:\d|[\s/,'"]|$)"#);
+        let host = |name: &String| (Regex::new(&pattern(name)).expect("a pattern"), world.ip(name));
+        world.hosts = world.services.keys().map(host).collect();
+        world
     }
 
     /// The address of a service: `rivulet-1` is the first one of the network, others keep what the composition gives them.
@@ -68,13 +76,9 @@ impl World {
     pub(crate) fn local(&self, text: &str) -> String {
         let [a, b, c] = self.network;
         let mut text = text.replace(NETWORK, &format!("{a}.{b}.{c}."));
-        for name in self.services.keys() {
-            // As a host: in a URL or a list, before a port, as a word of a command.
-            let host = Regex::new(&format!(r#"(^|[\s/,@='"]){name}(:\d|[\s/,)'"]|$)"#)).expect("a pattern");
-            let ip = self.ip(name);
-            text = host
-                .replace_all(&text, |found: &regex::Captures<'_>| format!("{}{ip}{}", &found[1], &found[2]))
-                .into_owned();
+        for (host, ip) in &self.hosts {
+            let local = |found: &Captures<'_>| format!("{}{ip}{}", &found[1], &found[2]);
+            text = host.replace_all(&text, local).into_owned();
         }
         text
     }
@@ -129,13 +133,17 @@ impl World {
 impl Node {
     pub(crate) async fn ready(&self) {
         eventually(format!("{} is ready", self.address), PATIENCE, || async {
-            let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
             match metrics::get(self.admin, "/ready") {
                 Ok((200, _)) => Ok(()),
-                other => Err(format!("{other:?}\n{}", log())),
+                other => Err(format!("{other:?}\n{}", self.said())),
             }
         })
         .await;
+    }
+
+    /// What it has written.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// Publishes on it, as the header of the composition says.
