@@ -15,15 +15,15 @@ fn start(world: &World, beginning: &str) -> Vec<Process> {
 
 /// Starts the nodes of a profile; what is published on one arrives at the other.
 async fn nodes_are_one_hub(world: &World, profile: &str) {
-    let nodes: Vec<_> = nodes(Some(profile)).iter().map(|(name, _)| world.node(name, &[])).collect();
-    for node in &nodes {
-        node.ready().await;
+    let mut running = Vec::new();
+    for (name, _) in nodes(Some(profile)) {
+        running.push(world.ready(&name, &[]).await);
     }
     let mut streams = Vec::new();
-    for node in &nodes {
+    for node in &running {
         streams.push(Subscriber::open(node.address, &Request::subscribe("topic=a")).await);
     }
-    for (number, node) in nodes.iter().enumerate() {
+    for (number, node) in running.iter().enumerate() {
         let data = number.to_string();
         node.publish("a", &data).await;
         for stream in &mut streams {

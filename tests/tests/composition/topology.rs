@@ -20,11 +20,11 @@ use super::{
 /// Redis and the nodes.
 async fn hub(world: &World, instead: &[(&str, &str)]) -> (Process, Vec<Node>) {
     let redis = world.redis("redis");
-    let nodes: Vec<Node> = nodes(None).iter().map(|(name, _)| world.node(name, instead)).collect();
-    for node in &nodes {
-        node.ready().await;
+    let mut running = Vec::new();
+    for (name, _) in nodes(None) {
+        running.push(world.ready(&name, instead).await);
     }
-    (redis, nodes)
+    (redis, running)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

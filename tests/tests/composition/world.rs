@@ -8,10 +8,11 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
+    time::{Duration, Instant},
 };
 
 use regex::{Captures, Regex};
-use rivulet_tests::{PATIENCE, Request, eventually, hub, metrics, process::Process, proxy::Upstreams};
+use rivulet_tests::{PATIENCE, Request, hub, metrics, process::Process, proxy::Upstreams};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -87,8 +88,27 @@ impl World {
         self.dir.path().join(format!("{name}.log"))
     }
 
+    /// Starts a node and waits until it is ready. One that ends, since Redis takes no writes yet, is started again: the
+    /// composition says `unless-stopped`.
+    pub(crate) async fn ready(&self, name: &str, instead: &[(&str, &str)]) -> Node {
+        let mut node = self.node(name, instead);
+        let start = Instant::now();
+        loop {
+            let answer = metrics::get(node.admin, "/ready");
+            if matches!(answer, Ok((200, _))) {
+                return node;
+            }
+            let said = || format!("{answer:?}\n{}\n{}", node.said(), self.said());
+            assert!(start.elapsed() < PATIENCE, "{name} is not ready: {}", said());
+            if node.process.status().is_some() {
+                node = self.node(name, instead);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Starts a node with the environment of the composition, and with these variables instead.
-    pub(crate) fn node(&self, name: &str, instead: &[(&str, &str)]) -> Node {
+    fn node(&self, name: &str, instead: &[(&str, &str)]) -> Node {
         let ip = self.ip(name);
         let mut command = hub::command();
         for (variable, value) in self.services[name]["environment"].as_object().expect("an environment") {
@@ -124,6 +144,12 @@ impl World {
         Process::start(&mut command, &self.log(name))
     }
 
+    /// What all services of Redis have written.
+    pub(crate) fn said(&self) -> String {
+        let redis = self.services.keys().filter(|name| !name.starts_with("rivulet-"));
+        redis.map(|name| format!("--- {name}\n{}", self.said_by(name))).collect()
+    }
+
     /// What a service has written.
     pub(crate) fn said_by(&self, name: &str) -> String {
         std::fs::read_to_string(self.log(name)).unwrap_or_default()
@@ -131,16 +157,6 @@ impl World {
 }
 
 impl Node {
-    pub(crate) async fn ready(&self) {
-        eventually(format!("{} is ready", self.address), PATIENCE, || async {
-            match metrics::get(self.admin, "/ready") {
-                Ok((200, _)) => Ok(()),
-                other => Err(format!("{other:?}\n{}", self.said())),
-            }
-        })
-        .await;
-    }
-
     /// What it has written.
     pub(crate) fn said(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
