@@ -79,8 +79,9 @@ async fn open(client: &reqwest::Client, address: SocketAddr, profile: &TempDir) 
         "--disable-sync",
         &format!("--user-data-dir={}", profile.path().join("profile").display()),
     ];
-    let options = json!({"goog:chromeOptions": {"args": arguments}});
-    let body = json!({"capabilities": {"alwaysMatch": options}});
+    // Certificates of tests are signed by authorities of their own.
+    let wanted = json!({"goog:chromeOptions": {"args": arguments}, "acceptInsecureCerts": true});
+    let body = json!({"capabilities": {"alwaysMatch": wanted}});
     let value = post(client, &format!("http://{address}/session"), &body).await;
     let id = value["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {value}"));
     format!("http://{address}/session/{id}")

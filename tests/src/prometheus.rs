@@ -23,7 +23,6 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes these admin listeners as the job `rivulet` and evaluates these rules.
     pub async fn start(targets: &[SocketAddr], rules: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
         let targets: Vec<String> = targets.iter().map(|target| format!("\"{target}\"")).collect();
         let config = format!(
             "global: {{ scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }}\n\
@@ -31,6 +30,12 @@ impl Prometheus {
              scrape_configs:\n  - job_name: rivulet\n    static_configs: [ {{ targets: [ {} ] }} ]\n",
             targets.join(", ")
         );
+        Self::start_with(&config, rules).await
+    }
+
+    /// Starts one with this configuration; the rules lie beside it as `rules.yaml`.
+    pub async fn start_with(config: &str, rules: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(dir.path().join("prometheus.yml"), config).expect("a file in a temporary directory");
         std::fs::write(dir.path().join("rules.yaml"), rules).expect("a file in a temporary directory");
         let address = port::free();

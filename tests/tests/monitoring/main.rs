@@ -1,7 +1,6 @@
-//! What is shipped for monitoring: rules and their runbooks, the dashboard, the composition; judged by the real tools.
+//! What is shipped for monitoring: rules and their runbooks, the dashboard; judged by the real tools.
 
 mod alerts;
-mod compose;
 mod exposition;
 mod expressions;
 mod leak;

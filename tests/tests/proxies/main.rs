@@ -1,11 +1,11 @@
 //! The proxies of `docs/proxies`, as they are shipped, in front of real nodes: nginx, HAProxy, Envoy, Traefik, Caddy.
 
 mod check;
-mod documented;
 mod drain;
 mod fake;
 mod missing;
 mod nodes;
+mod page;
 mod retries;
 mod silence;
 mod streams;

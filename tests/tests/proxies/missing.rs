@@ -16,7 +16,7 @@ type Case = (Option<Change<'static>>, Check);
 /// So many proxies and nodes at once: they mostly wait.
 const TOGETHER: usize = 3;
 
-fn breakages(software: Software) -> Vec<Breakage> {
+pub(crate) fn breakages(software: Software) -> Vec<Breakage> {
     match software {
         Software::Nginx => vec![
             (("ssl http2;", "ssl;"), Check::Http2),

@@ -5,7 +5,7 @@ use rivulet_tests::proxy::{Change, Software};
 use super::check::Check;
 
 /// The waits of a proxy that count for a stream's silence, three seconds and one.
-fn waits(software: Software) -> [&'static [Change<'static>]; 2] {
+pub(crate) fn waits(software: Software) -> [&'static [Change<'static>]; 2] {
     match software {
         Software::Nginx => [
             &[("proxy_read_timeout 60s", "proxy_read_timeout 3s")],
