@@ -24,6 +24,7 @@ use crate::{
     Peers, Permit, Rate, Refusal, Transport, TransportError, TransportStats, Wanted,
     config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
     delivery::{Encoding, Input},
+    frame_memory::FrameMemory,
     kicker,
     locations::Locations,
     message_span,
@@ -62,6 +63,7 @@ pub(crate) struct NodeShared {
     pub(crate) pages: Arc<Pages>,
     pub(crate) locations: Arc<Locations>,
     pub(crate) partitions: Partitions,
+    pub(crate) encoding: Encoding,
     pub(crate) phase: PhaseCell,
     pub(crate) memory_tight: AtomicBool,
     /// The places of those that replay after a last id.
@@ -86,15 +88,20 @@ impl Node {
     /// run there.
     pub fn start(transport: Arc<dyn Transport>, feed: Feed, config: NodeConfig) -> Arc<Self> {
         let (runtime, reads) = (Handle::current(), Arc::new(Semaphore::new(config.replay_reads_max)));
-        let encoding = Encoding { partitions: transport.partitions(), exposes_trace: config.expose_trace };
+        let encoding = Encoding {
+            partitions: transport.partitions(),
+            exposes_trace: config.expose_trace,
+            memory: FrameMemory::default(),
+        };
         let shared = Arc::new(NodeShared {
             id: Uuid::new_v4(),
             registry: Arc::new(Registry::new(transport.clone())),
             workers: Workers::default(),
             places: Places::new(config.connections_max),
-            pages: Pages::new(transport.clone(), encoding, runtime.clone(), reads.clone()),
+            pages: Pages::new(transport.clone(), encoding.clone(), runtime.clone(), reads.clone()),
             locations: Locations::new(transport.clone(), runtime.clone(), reads),
             partitions: transport.partitions(),
+            encoding,
             phase: PhaseCell::new(),
             memory_tight: AtomicBool::new(false),
             replays: Places::new(config.replays_max),
@@ -249,6 +256,7 @@ impl Node {
             received: self.shared.received.load(Relaxed),
             encoded: self.shared.encoded.load(Relaxed),
             lost: self.shared.lost.load(Relaxed),
+            frame_bytes: self.shared.encoding.memory.bytes(),
             replaying: self.shared.replays.taken(),
             refused: self.shared.refused(),
             draining: !self.is_open(),
@@ -286,11 +294,6 @@ impl Drop for Node {
 }
 
 impl NodeShared {
-    /// How updates are encoded here.
-    pub(crate) fn encoding(&self) -> Encoding {
-        Encoding { partitions: self.partitions, exposes_trace: self.config.expose_trace }
-    }
-
     /// Runs work of the transport on the node's runtime: connections made on a worker's thread would die with it. The
     /// work goes on if the caller is dropped.
     pub(crate) async fn on_runtime<T: Send + 'static, E: From<TransportError> + Send + 'static>(
