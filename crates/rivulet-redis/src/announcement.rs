@@ -5,6 +5,7 @@ use bytes::Bytes;
 use rivulet_core::Position;
 use rivulet_node::KickTarget;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::kick_message;
 
@@ -19,8 +20,8 @@ pub(crate) enum Announcement {
     Tick(Position),
     /// What stands before this position may have been lost by the log.
     Birth(Position),
-    /// Connections are to be ended: the number of the kick, and whose.
-    Kick(u64, Box<KickTarget>),
+    /// Connections are to be ended: the number of the kick, whose, and, if it is said again, when it was told first.
+    Kick(u64, Box<KickTarget>, Option<Instant>),
 }
 
 /// An update with its place in the chains of its partition and of its topics; `ZERO` where nothing older is known.
@@ -43,7 +44,9 @@ impl Announcement {
             return parse_position(digits).map(Self::Birth);
         }
         if let Some(kick) = message.strip_prefix(b"K") {
-            return kick_message::parse(kick).map(|(kick, target)| Self::Kick(kick, Box::new(target)));
+            let told = || kick_message::age(kick).and_then(|age| Instant::now().checked_sub(age));
+            return kick_message::parse(kick)
+                .map(|(number, target)| Self::Kick(number, Box::new(target), told()));
         }
         let head_len = message.iter().take(HEAD_LEN_MAX).position(|byte| *byte == b'\n')?;
         let mut numbers = message[..head_len].split(|byte| *byte == b' ').map(parse_position);
@@ -86,7 +89,7 @@ mod tests {
         check(b"T17", Some(Announcement::Tick(position(17))));
         check(b"B17", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
-        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target))));
+        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target), None)));
         check(b"K0000000000000007 {}", None);
         check(b"B", None);
         check(b"", None);
@@ -95,5 +98,15 @@ mod tests {
         check(b"20 -1 0\nx", None);
         check(b"20 10 99999999999999999\nx", None);
         check(&[b'1'; 5000], None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_again_was_told_then() {
+        tokio::time::advance(std::time::Duration::from_secs(100)).await;
+        let message = b"K0000000000000007 {\"subject\":\"a\"}\n1500000".to_vec();
+        let Some(Announcement::Kick(7, _, Some(told))) = Announcement::parse(message) else {
+            panic!("it is a kick with a time")
+        };
+        assert_eq!(told.elapsed(), std::time::Duration::from_millis(1_500));
     }
 }

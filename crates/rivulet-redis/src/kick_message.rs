@@ -1,5 +1,8 @@
 //! How a kick travels to all nodes, on the control channel: `K<kick> <target in JSON>`. What cannot be read kicks nobody:
-//! a condition that this program does not know must not be left out.
+//! a condition that this program does not know must not be left out. When it is said again, a line follows with how many
+//! microseconds ago it was told first, by Redis' clock.
+
+use std::time::Duration;
 
 use rivulet_node::{KickTarget, Limit, Scope};
 use serde::{Deserialize, Serialize};
@@ -49,7 +52,7 @@ pub(crate) fn write(kick: u64, target: &KickTarget) -> String {
 /// Reads what comes after the `K`.
 pub(crate) fn parse(message: &[u8]) -> Option<(u64, KickTarget)> {
     let message = std::str::from_utf8(message).ok().filter(|message| message.len() <= LEN_MAX)?;
-    let (digits, target) = message.split_once(' ')?;
+    let (digits, target) = message.lines().next()?.split_once(' ')?;
     let is_number = digits.len() == NUMBER_LEN && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     let kick = u64::from_str_radix(digits, 16).ok().filter(|_| is_number)?;
     let target: Target = serde_json::from_str(target).ok()?;
@@ -64,6 +67,13 @@ pub(crate) fn parse(message: &[u8]) -> Option<(u64, KickTarget)> {
     let target =
         KickTarget { subscriber, subject: target.subject, ip: target.ip, topic: target.topic, scope };
     (!target.is_empty()).then_some((kick, target))
+}
+
+/// How long ago the kick was told first, if it is said again. It was just now where Redis' time was set back since then.
+pub(crate) fn age(message: &[u8]) -> Option<Duration> {
+    let line = message.splitn(3, |byte| *byte == b'\n').nth(1)?;
+    let micros: i64 = std::str::from_utf8(line).ok()?.parse().ok()?;
+    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -84,6 +94,23 @@ mod tests {
             scope: Some((Limit::ConnectionsPerIp, Scope::new("2001:db8::/64"))),
             ..KickTarget::default()
         });
+    }
+
+    #[test]
+    fn what_is_said_again_has_an_age() {
+        let check = |added: &str, expected: Option<u64>| {
+            let target = KickTarget { subject: Some("a\nb".to_owned()), ..KickTarget::default() };
+            let message = format!("{}{added}", write(7, &target));
+            let message = &message.as_bytes()[1..];
+            assert_eq!(parse(message), Some((7, target)), "{added:?}");
+            assert_eq!(age(message), expected.map(Duration::from_micros), "{added:?}");
+        };
+        check("", None);
+        check("\n1500000", Some(1_500_000));
+        check("\n1500000\nmore", Some(1_500_000));
+        check("\n-7", Some(0));
+        check("\nx", None);
+        check("\n", None);
     }
 
     #[test]

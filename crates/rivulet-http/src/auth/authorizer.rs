@@ -1,7 +1,7 @@
 //! The door: finds a request's token and verifies it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -17,7 +17,7 @@ use super::{
     credential::Places,
     error::{Refusal, quoted},
     key_cache::{KeyCache, KeySetReads, RefreshTiming},
-    keys::{KeyLoader, Keys, RoleKeys},
+    keys::{KeyLoader, Keys, Owner, RoleKeys},
     limits_claim,
     token::Token,
     v0, v1,
@@ -63,7 +63,7 @@ impl Authorizer {
         };
         let v0 = config.v0.map(|v0| {
             loader.check_cookie_name("v0.cookie_name", &v0.cookie_name);
-            loader.load_roles("v0", v0.publisher.as_ref(), v0.subscriber.as_ref())
+            loader.load_roles(Owner::V0, v0.publisher.as_ref(), v0.subscriber.as_ref())
         });
         let v1 = config.v1.map(|config| V1 { issuers: loader.load_issuers(&config), config });
         let limits_claim = config.limits_claim.inspect(|name| loader.check_limits_claim(name));
@@ -102,13 +102,16 @@ impl Authorizer {
         self.v1.as_ref().map(|v1| &v1.config)
     }
 
-    /// What has become of the reads of all key sets.
-    pub fn key_set_reads(&self) -> KeySetReads {
-        let reads = self.caches.iter().map(|cache| cache.reads());
-        reads.fold(KeySetReads::default(), |sum, reads| KeySetReads {
-            done: sum.done + reads.done,
-            failed: sum.failed + reads.failed,
-        })
+    /// What has become of the reads of each key set. They are named by whose they are: `publisher`, `subscriber`, `issuer_0`
+    /// for the first trusted issuer; one that is several's has the name of the first.
+    pub fn key_set_reads(&self) -> Vec<(String, KeySetReads)> {
+        let mut reads: BTreeMap<&str, KeySetReads> = BTreeMap::new();
+        for cache in &self.caches {
+            let sum = reads.entry(cache.name()).or_default();
+            let KeySetReads { done, failed } = cache.reads();
+            *sum = KeySetReads { done: sum.done + done, failed: sum.failed + failed };
+        }
+        reads.into_iter().map(|(name, reads)| (name.to_owned(), reads)).collect()
     }
 
     /// Finds the request's token: header, else query (0.x), else cookie. `None`: the request is anonymous.

@@ -48,18 +48,20 @@ struct Reads {
     running: bool,
 }
 
-/// What has become of the reads of key sets since the hub started, those at its start not counted.
+/// What has become of the reads of a key set since the hub started, the one at its start not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeySetReads {
-    /// They have been read.
+    /// It has been read.
     pub done: u64,
-    /// They could not be.
+    /// It could not be.
     pub failed: u64,
 }
 
 /// A key set and the reads that keep it fresh. Verifying never blocks a read, nor the other way round.
 #[derive(Debug)]
 pub(super) struct KeyCache {
+    /// Whose keys they are, in metrics.
+    name: String,
     source: KeySetSource,
     timing: RefreshTiming,
     keys: ArcSwapOption<KeySet>,
@@ -70,8 +72,14 @@ pub(super) struct KeyCache {
 
 impl KeyCache {
     /// A cache that holds `first`, if that was read already.
-    pub(super) fn new(source: KeySetSource, first: Option<KeySet>, timing: RefreshTiming) -> Self {
+    pub(super) fn new(
+        name: String,
+        source: KeySetSource,
+        first: Option<KeySet>,
+        timing: RefreshTiming,
+    ) -> Self {
         Self {
+            name,
             source,
             timing,
             keys: ArcSwapOption::from_pointee(first),
@@ -89,6 +97,10 @@ impl KeyCache {
             }
             result => result,
         }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// What has become of the reads so far.

@@ -47,6 +47,33 @@ impl RoleKeys {
     }
 }
 
+/// Whose keys are loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    /// Those of dialect 0.x.
+    V0,
+    /// Those of the trusted issuer with this place in the list.
+    Issuer(usize),
+}
+
+impl Owner {
+    /// Where it stands in the configuration.
+    fn field(self) -> String {
+        match self {
+            Self::V0 => "v0".to_owned(),
+            Self::Issuer(index) => format!("v1.issuers[{index}]"),
+        }
+    }
+
+    /// How its key set is called in metrics. An issuer has one for both roles.
+    fn set(self, role: &str) -> String {
+        match self {
+            Self::V0 => role.to_owned(),
+            Self::Issuer(index) => format!("issuer_{index}"),
+        }
+    }
+}
+
 /// Turns configured sources into keys, each source once, and collects what is wrong with them.
 #[derive(Debug, Default)]
 pub(super) struct KeyLoader {
@@ -97,11 +124,12 @@ impl KeyLoader {
         }
         let mut issuers = HashMap::new();
         for (index, trusted) in config.issuers.iter().enumerate() {
-            let field = format!("v1.issuers[{index}]");
+            let owner = Owner::Issuer(index);
+            let field = owner.field();
             if trusted.issuer.is_empty() {
                 self.reject(format!("{field}.issuer"), "must not be empty");
             }
-            let keys = self.load_roles(&field, trusted.publisher.as_ref(), trusted.subscriber.as_ref());
+            let keys = self.load_roles(owner, trusted.publisher.as_ref(), trusted.subscriber.as_ref());
             if issuers.insert(trusted.issuer.clone(), keys).is_some() {
                 self.reject(format!("{field}.issuer"), format!("{:?} is listed twice", trusted.issuer));
             }
@@ -109,27 +137,28 @@ impl KeyLoader {
         issuers
     }
 
-    /// The keys of a dialect or an issuer, which stands at `field`.
+    /// The keys of a dialect or an issuer.
     pub(super) fn load_roles(
         &mut self,
-        field: &str,
+        owner: Owner,
         publisher: Option<&KeySource>,
         subscriber: Option<&KeySource>,
     ) -> RoleKeys {
         if publisher.is_none() && subscriber.is_none() {
-            self.reject(field, "needs keys for publishers, for subscribers, or for both");
+            self.reject(owner.field(), "needs keys for publishers, for subscribers, or for both");
         }
         RoleKeys {
-            publisher: publisher.and_then(|source| self.load(&format!("{field}.publisher"), source)),
-            subscriber: subscriber.and_then(|source| self.load(&format!("{field}.subscriber"), source)),
+            publisher: publisher.and_then(|source| self.load(owner, "publisher", source)),
+            subscriber: subscriber.and_then(|source| self.load(owner, "subscriber", source)),
         }
     }
 
-    fn load(&mut self, field: &str, source: &KeySource) -> Option<Keys> {
+    fn load(&mut self, owner: Owner, role: &str, source: &KeySource) -> Option<Keys> {
         if let Some(keys) = self.loaded.get(source) {
             return keys.clone();
         }
-        let keys = read(source, self.timing).map_err(|rule| self.reject(field, rule)).ok();
+        let read = read(source, owner.set(role), self.timing);
+        let keys = read.map_err(|rule| self.reject(format!("{}.{role}", owner.field()), rule)).ok();
         self.loaded.insert(source.clone(), keys.clone());
         keys
     }
@@ -144,7 +173,7 @@ impl KeyLoader {
     }
 }
 
-fn read(source: &KeySource, timing: RefreshTiming) -> Result<Keys, String> {
+fn read(source: &KeySource, set: String, timing: RefreshTiming) -> Result<Keys, String> {
     match source {
         KeySource::Secret { algorithm, secret } => {
             VerificationKey::secret(*algorithm, secret).map(|key| Keys::Fixed(Arc::new(key)))
@@ -161,13 +190,14 @@ fn read(source: &KeySource, timing: RefreshTiming) -> Result<Keys, String> {
                     keys.skipped
                 ));
             }
-            Ok(Keys::Cached(Arc::new(KeyCache::new(KeySetSource::File(path.clone()), Some(keys), timing))))
+            let source = KeySetSource::File(path.clone());
+            Ok(Keys::Cached(Arc::new(KeyCache::new(set, source, Some(keys), timing))))
         }
         KeySource::JwksUrl { url } => {
             if !is_protected(url) {
                 return Err("a key set's URL must be https, or http on a loopback address".to_owned());
             }
-            Ok(Keys::Cached(Arc::new(KeyCache::new(KeySetSource::Url(url.clone()), None, timing))))
+            Ok(Keys::Cached(Arc::new(KeyCache::new(set, KeySetSource::Url(url.clone()), None, timing))))
         }
     }
 }

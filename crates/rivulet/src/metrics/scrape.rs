@@ -26,7 +26,7 @@ pub(super) struct Scrape {
     peers: Peers,
     connections_total: Option<u32>,
     http: HttpSnapshot,
-    key_sets: KeySetReads,
+    key_sets: Vec<(String, KeySetReads)>,
     listener: Arc<ListenerStats>,
     spans: Arc<SpanStats>,
     process: ProcessSnapshot,
@@ -115,6 +115,9 @@ impl Scrape {
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauge(&f::SOURCES, self.node.sources)?;
+        page.gauge(&f::FRAME_BYTES, self.node.frame_bytes)?;
+        page.gauge(&f::RING_FRAMES, self.node.ring_frames)?;
+        page.gauge(&f::RING_FRAMES_MAX, self.node.ring_frames_max)?;
         page.gauge(&f::RING_BYTES, self.node.ring_bytes)?;
         page.gauge(&f::PINNED_BYTES, self.node.pinned_bytes)?;
         let names: Vec<String> = (0..self.node.workers.len()).map(|number| number.to_string()).collect();
@@ -176,8 +179,10 @@ impl Scrape {
         page.counters(&f::REFUSALS, self.http.refused.iter().map(|(problem, count)| ([*problem], *count)))?;
         let tokens = self.http.token_refusals.iter().map(|(check, count)| ([check.slug()], *count));
         page.counters(&f::TOKEN_REFUSALS, tokens)?;
-        let KeySetReads { done, failed } = self.key_sets;
-        page.counters(&f::JWKS_REFRESHES, [(["done"], done), (["failed"], failed)])
+        let reads = self.key_sets.iter().flat_map(|(set, KeySetReads { done, failed })| {
+            [([set.as_str(), "done"], *done), ([set.as_str(), "failed"], *failed)]
+        });
+        page.counters(&f::JWKS_REFRESHES, reads)
     }
 
     /// What happened to connections before HTTP, and to their requests.

@@ -169,7 +169,8 @@ async fn an_unknown_key_is_looked_for_once_and_not_too_often() {
         assert_eq!(check_of(verify_signed(&hub, id, Alg::EdDSA).await), Some(Check::KeyUnknown));
     }
     assert_eq!(issuer.requests(), before, "the set is young");
-    assert_eq!(hub.key_set_reads(), KeySetReads { done: 1, failed: 0 });
+    let reads = hub.key_set_reads();
+    assert_eq!(reads, [("issuer_0".to_owned(), KeySetReads { done: 1, failed: 0 })]);
 }
 
 #[tokio::test]
@@ -207,7 +208,41 @@ async fn a_hub_starts_while_its_issuer_is_down() {
     };
     timeout(DEADLINE, recovered).await.expect("it is tried again");
     let reads = hub.key_set_reads();
-    assert!(reads.done >= 1 && reads.failed >= 2, "{reads:?}");
+    assert!(matches!(&reads[..], [(_, KeySetReads { done: 1.., failed: 2.. })]), "{reads:?}");
+}
+
+#[tokio::test]
+async fn the_reads_of_each_set_are_counted_under_its_name() {
+    let (alive, dead) = (Issuer::start(ok(&[key("a", Alg::ES256)])).await, Issuer::start(failing()).await);
+    let set = |issuer: &Issuer| KeySource::JwksUrl { url: url(&format!("http://{}/keys", issuer.address)) };
+    let other = KeySource::JwksUrl { url: url(&format!("http://{}/others", alive.address)) };
+    let v0 = V0Config { publisher: Some(set(&dead)), subscriber: Some(set(&alive)), ..v0_config() };
+    let issuers = vec![
+        TrustedIssuer::new("https://a.example", other),
+        TrustedIssuer::new("https://b.example", set(&dead)),
+    ];
+    let v1 = V1Config { issuers, ..v1_config() };
+    let config = AuthConfig { v0: Some(v0), v1: Some(v1), ..AuthConfig::default() };
+    let timing = RefreshTiming { interval_min: DEADLINE, backoff_min: Duration::from_millis(5) };
+    let hub = Authorizer::with_timing(config, timing).unwrap();
+    hub.start(&tokio::runtime::Handle::current());
+    let counted = async {
+        loop {
+            let reads = hub.key_set_reads();
+            let reads: Vec<_> = reads.iter().map(|(name, reads)| (name.as_str(), *reads)).collect();
+            let done = KeySetReads { done: 1, failed: 0 };
+            if let [("issuer_0", own), ("publisher", failing), ("subscriber", shared)] = reads[..]
+                && [own, shared] == [done, done]
+                && failing.done == 0
+                && failing.failed > 1
+            {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let counted = timeout(DEADLINE, counted).await;
+    counted.unwrap_or_else(|_| panic!("{:?}", hub.key_set_reads()));
 }
 
 #[tokio::test]
