@@ -70,8 +70,7 @@ impl Node {
             return Err(TransportError::new("a kick must name somebody"));
         }
         let transport = self.shared.transport.clone();
-        let builder = SpanBuilder::from_name("kick").with_kind(SpanKind::Internal);
-        let span = Span::begin(builder, &Context::current());
+        let span = Span::root("kick");
         let kick = span.within(async move { transport.kick(&target).await });
         let kicked = self.shared.on_runtime(kick).await;
         match &kicked {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry::{context::FutureExt as _, trace::SpanKind};
+use opentelemetry::trace::SpanKind;
 use parking_lot::Mutex;
 use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
 use tokio::{
@@ -141,7 +141,7 @@ impl Node {
     ) -> Result<String, AppendError> {
         let shared = self.shared.clone();
         let span = message_span::send(&shared, &mut update);
-        let context = span.context();
+        let recorded = span.clone();
         let append = async move {
             let id = update.id.as_ref().map(|id| id.as_str().to_owned());
             let appended = shared.transport.append(update, key.as_ref(), &rates).await;
@@ -150,7 +150,7 @@ impl Node {
             shared.published.fetch_add(1, Relaxed);
             Ok(id.unwrap_or_else(|| position_id(shared.partitions, position)))
         };
-        self.shared.on_runtime(append.with_context(context)).await
+        self.shared.on_runtime(recorded.within(append)).await
     }
 
     /// The limits of the hub: what has to be passed to [`Node::admit`] and [`Node::publish`] is made by them.

@@ -111,7 +111,10 @@ impl Config {
         let file = file.map_err(|error| vec![format!("--config {path:?} cannot be read: {error}")])?;
         let config = Self::check(&Layers::resolve(matches, environment, file.as_deref()));
         match (config, TelemetryConfig::read(environment)) {
-            (Ok(config), Ok(telemetry)) => Ok(Self { telemetry, ..config }),
+            (Ok(mut config), Ok((telemetry, said))) => {
+                config.warnings.extend(said);
+                Ok(Self { telemetry, ..config })
+            }
             (config, telemetry) => {
                 Err([config.err(), telemetry.err()].into_iter().flatten().flatten().collect())
             }

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod compose;
+mod exemplars;
 mod exposition;
 mod expressions;
 mod leak;
