@@ -9,10 +9,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use opentelemetry::{
-    Context, KeyValue,
-    trace::{SpanBuilder, SpanKind},
-};
+use opentelemetry::KeyValue;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
