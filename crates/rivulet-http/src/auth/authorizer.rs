@@ -30,7 +30,8 @@ pub struct Authorizer {
     places: Places,
     leeway: Duration,
     limits_claim: Option<String>,
-    pub(super) caches: Vec<Arc<KeyCache>>,
+    /// Each with its name, see [`Authorizer::key_set_reads`].
+    pub(super) caches: Vec<(String, Arc<KeyCache>)>,
     /// The tasks that keep key sets fresh; dropping the set ends them.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -77,7 +78,7 @@ impl Authorizer {
     pub fn start(&self, runtime: &Handle) {
         let mut tasks = self.tasks.lock();
         if tasks.is_empty() {
-            for cache in &self.caches {
+            for (_, cache) in &self.caches {
                 tasks.spawn_on(Arc::clone(cache).keep_fresh(), runtime);
             }
         }
@@ -106,8 +107,8 @@ impl Authorizer {
     /// for the first trusted issuer; one that is several's has the name of the first.
     pub fn key_set_reads(&self) -> Vec<(String, KeySetReads)> {
         let mut reads: BTreeMap<&str, KeySetReads> = BTreeMap::new();
-        for cache in &self.caches {
-            let sum = reads.entry(cache.name()).or_default();
+        for (name, cache) in &self.caches {
+            let sum = reads.entry(name).or_default();
             let KeySetReads { done, failed } = cache.reads();
             *sum = KeySetReads { done: sum.done + done, failed: sum.failed + failed };
         }

@@ -60,8 +60,6 @@ pub struct KeySetReads {
 /// A key set and the reads that keep it fresh. Verifying never blocks a read, nor the other way round.
 #[derive(Debug)]
 pub(super) struct KeyCache {
-    /// Whose keys they are, in metrics.
-    name: String,
     source: KeySetSource,
     timing: RefreshTiming,
     keys: ArcSwapOption<KeySet>,
@@ -72,14 +70,8 @@ pub(super) struct KeyCache {
 
 impl KeyCache {
     /// A cache that holds `first`, if that was read already.
-    pub(super) fn new(
-        name: String,
-        source: KeySetSource,
-        first: Option<KeySet>,
-        timing: RefreshTiming,
-    ) -> Self {
+    pub(super) fn new(source: KeySetSource, first: Option<KeySet>, timing: RefreshTiming) -> Self {
         Self {
-            name,
             source,
             timing,
             keys: ArcSwapOption::from_pointee(first),
@@ -97,10 +89,6 @@ impl KeyCache {
             }
             result => result,
         }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
     }
 
     /// What has become of the reads so far.

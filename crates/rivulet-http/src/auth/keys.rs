@@ -79,6 +79,8 @@ impl Owner {
 pub(super) struct KeyLoader {
     timing: RefreshTiming,
     loaded: HashMap<KeySource, Option<Keys>>,
+    /// How a source is called in metrics: after whose it is, and if it is several's, the first.
+    names: HashMap<KeySource, String>,
     errors: Vec<AuthConfigError>,
 }
 
@@ -154,26 +156,27 @@ impl KeyLoader {
     }
 
     fn load(&mut self, owner: Owner, role: &str, source: &KeySource) -> Option<Keys> {
+        self.names.entry(source.clone()).or_insert_with(|| owner.set(role));
         if let Some(keys) = self.loaded.get(source) {
             return keys.clone();
         }
-        let read = read(source, owner.set(role), self.timing);
+        let read = read(source, self.timing);
         let keys = read.map_err(|rule| self.reject(format!("{}.{role}", owner.field()), rule)).ok();
         self.loaded.insert(source.clone(), keys.clone());
         keys
     }
 
-    /// The key sets that have to be kept fresh.
-    pub(super) fn caches(&self) -> Vec<Arc<KeyCache>> {
-        let cached = |keys: &Option<Keys>| match keys {
-            Some(Keys::Cached(cache)) => Some(Arc::clone(cache)),
+    /// The key sets that have to be kept fresh, with their names.
+    pub(super) fn caches(&self) -> Vec<(String, Arc<KeyCache>)> {
+        let cached = |(source, keys): (&KeySource, &Option<Keys>)| match keys {
+            Some(Keys::Cached(cache)) => Some((self.names[source].clone(), Arc::clone(cache))),
             _ => None,
         };
-        self.loaded.values().filter_map(cached).collect()
+        self.loaded.iter().filter_map(cached).collect()
     }
 }
 
-fn read(source: &KeySource, set: String, timing: RefreshTiming) -> Result<Keys, String> {
+fn read(source: &KeySource, timing: RefreshTiming) -> Result<Keys, String> {
     match source {
         KeySource::Secret { algorithm, secret } => {
             VerificationKey::secret(*algorithm, secret).map(|key| Keys::Fixed(Arc::new(key)))
@@ -190,14 +193,13 @@ fn read(source: &KeySource, set: String, timing: RefreshTiming) -> Result<Keys, 
                     keys.skipped
                 ));
             }
-            let source = KeySetSource::File(path.clone());
-            Ok(Keys::Cached(Arc::new(KeyCache::new(set, source, Some(keys), timing))))
+            Ok(Keys::Cached(Arc::new(KeyCache::new(KeySetSource::File(path.clone()), Some(keys), timing))))
         }
         KeySource::JwksUrl { url } => {
             if !is_protected(url) {
                 return Err("a key set's URL must be https, or http on a loopback address".to_owned());
             }
-            Ok(Keys::Cached(Arc::new(KeyCache::new(set, KeySetSource::Url(url.clone()), None, timing))))
+            Ok(Keys::Cached(Arc::new(KeyCache::new(KeySetSource::Url(url.clone()), None, timing))))
         }
     }
 }

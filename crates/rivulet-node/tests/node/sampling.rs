@@ -124,7 +124,7 @@ async fn who_wants_none_of_the_hubs_own_gets_no_rare_ones_either() {
         let ((exporter, _), hub) = (record(0.0, true), Hub::start(NodeConfig::default()));
         hub.node.drain(Duration::ZERO).await;
         assert_eq!(exporter.get_finished_spans().unwrap().len(), 0);
-        drop(Span::linked(|| request()));
+        drop(Span::linked(request));
         assert_eq!(exporter.get_finished_spans().unwrap().len(), 1, "what it is linked to is recorded");
     })
     .await;
@@ -133,6 +133,6 @@ async fn who_wants_none_of_the_hubs_own_gets_no_rare_ones_either() {
 #[tokio::test]
 async fn where_others_are_not_followed_chance_decides_of_what_is_linked_to_them() {
     let (exporter, asked) = record(NEARLY_NONE, false);
-    drop(Span::linked(|| request()));
+    drop(Span::linked(request));
     assert_eq!((asked.0.load(SeqCst), exporter.get_finished_spans().unwrap().len()), (0, 0));
 }

@@ -282,7 +282,7 @@ async fn the_task_ends_with_the_authorizer() {
     let hub = issuer.hub(DEADLINE);
     hub.start(&tokio::runtime::Handle::current());
     issuer.asked(1).await;
-    let cache = Arc::downgrade(&hub.caches[0]);
+    let cache = Arc::downgrade(&hub.caches[0].1);
     drop(hub);
     let ended = async {
         while cache.strong_count() > 0 {
