@@ -44,6 +44,7 @@ impl Prometheus {
             "--config.file=prometheus.yml",
             "--storage.tsdb.path=data",
             "--log.level=warn",
+            "--enable-feature=exemplar-storage",
             &format!("--web.listen-address={address}"),
         ]);
         let process = Process::start(&mut command, &dir.path().join("log"));
@@ -62,16 +63,33 @@ impl Prometheus {
     /// # Errors
     /// What Prometheus has against the expression.
     pub async fn query(&self, expression: &str) -> Result<Vec<(Value, f64)>, String> {
-        let url = format!("http://{}/api/v1/query", self.address);
-        let request = self.client.post(url).form(&[("query", expression)]);
-        let answer = request.send().await.map_err(|error| error.to_string())?;
+        let data = self.ask("query", &[("query", expression)]).await?;
+        let samples = data["result"].as_array().into_iter().flatten();
+        Ok(samples.map(|sample| (sample["metric"].clone(), value_of(sample))).collect())
+    }
+
+    /// The labels of all exemplars that the series of an expression have had since 1970.
+    ///
+    /// # Errors
+    /// What Prometheus has against the expression.
+    pub async fn exemplars(&self, expression: &str) -> Result<Vec<Value>, String> {
+        let query = [("query", expression), ("start", "0"), ("end", "9999999999")];
+        let data = self.ask("query_exemplars", &query).await?;
+        let series = data.as_array().into_iter().flatten();
+        let exemplars = series.flat_map(|series| series["exemplars"].as_array().cloned().unwrap_or_default());
+        Ok(exemplars.map(|exemplar| exemplar["labels"].clone()).collect())
+    }
+
+    async fn ask(&self, what: &str, form: &[(&str, &str)]) -> Result<Value, String> {
+        let url = format!("http://{}/api/v1/{what}", self.address);
+        let answer = self.client.post(url).form(form).send().await.map_err(|error| error.to_string())?;
         let text = answer.text().await.map_err(|error| error.to_string())?;
         let answer: Value = serde_json::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
-        if answer["status"] != "success" {
-            return Err(format!("{expression}: {}", answer["error"]));
+        if answer["status"] == "success" {
+            Ok(answer["data"].clone())
+        } else {
+            Err(format!("{form:?}: {}", answer["error"]))
         }
-        let samples = answer["data"]["result"].as_array().into_iter().flatten();
-        Ok(samples.map(|sample| (sample["metric"].clone(), value_of(sample))).collect())
     }
 }
 

@@ -146,27 +146,74 @@ impl RedisCluster {
         Ok(slots.into_iter().collect())
     }
 
+    /// A key of a pattern, its slot, and the primary that holds it.
+    ///
+    /// # Errors
+    /// When there is no such key.
+    pub fn find(&self, pattern: &str) -> Result<(String, u16, usize), String> {
+        for primary in self.primaries()? {
+            let keys = self.servers[primary].command(&["--scan", "--pattern", pattern])?;
+            if let Some(key) = keys.lines().find(|key| !key.is_empty()) {
+                return Ok((key.to_owned(), slot(key), primary));
+            }
+        }
+        Err(format!("nobody has {pattern}"))
+    }
+
     /// Moves a slot with its keys from one primary to another, as `redis-cli --cluster reshard` does.
     ///
     /// # Errors
     /// When one of the steps is refused.
     pub fn migrate(&self, slot: u16, from: usize, to: usize) -> Result<(), String> {
-        let (source, target, text) = (&self.servers[from], &self.servers[to], slot.to_string());
-        run(target, &["CLUSTER", "SETSLOT", &text, "IMPORTING", &self.ids[from]])?;
-        run(source, &["CLUSTER", "SETSLOT", &text, "MIGRATING", &self.ids[to]])?;
-        let port = target.address().port().to_string();
+        self.begin_move(slot, from, to)?;
+        self.move_keys(slot, from, to)?;
+        self.end_move(slot, from, to)
+    }
+
+    /// The first step of [`RedisCluster::migrate`]: both servers know that the slot is on its way.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn begin_move(&self, slot: u16, from: usize, to: usize) -> Result<(), String> {
+        let text = slot.to_string();
+        run(&self.servers[to], &["CLUSTER", "SETSLOT", &text, "IMPORTING", &self.ids[from]])?;
+        run(&self.servers[from], &["CLUSTER", "SETSLOT", &text, "MIGRATING", &self.ids[to]])
+    }
+
+    /// The second step: all keys of the slot go over.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn move_keys(&self, slot: u16, from: usize, to: usize) -> Result<(), String> {
         loop {
-            let keys = source.command(&["CLUSTER", "GETKEYSINSLOT", &text, "20"])?;
+            let keys = self.servers[from].command(&["CLUSTER", "GETKEYSINSLOT", &slot.to_string(), "20"])?;
             let keys: Vec<&str> = keys.lines().filter(|key| !key.is_empty()).collect();
             if keys.is_empty() {
-                break;
+                return Ok(());
             }
-            let head = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "REPLACE", "KEYS"];
-            let answer = source.command(&[&head[..], &keys].concat())?;
-            if answer != "OK" && answer != "NOKEY" {
-                return Err(answer);
-            }
+            self.move_some(&keys, from, to)?;
         }
+    }
+
+    /// A part of the second step: these keys go over.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn move_some(&self, keys: &[&str], from: usize, to: usize) -> Result<(), String> {
+        let port = self.servers[to].address().port().to_string();
+        let head = ["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "REPLACE", "KEYS"];
+        match self.servers[from].command(&[&head[..], keys].concat())?.as_str() {
+            "OK" | "NOKEY" => Ok(()),
+            answer => Err(answer.to_owned()),
+        }
+    }
+
+    /// The last step: the slot belongs to the other server.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn end_move(&self, slot: u16, from: usize, to: usize) -> Result<(), String> {
+        let text = slot.to_string();
         // The target first: the other way round the slot would belong to nobody for a moment.
         let others = self.primaries()?.into_iter().filter(|number| *number != from && *number != to);
         for number in [to, from].into_iter().chain(others) {

@@ -11,6 +11,8 @@ pub const PUBLISHER_KEY: &str = "publisher-key-of-the-tests-0123456789abcdef";
 pub const SUBSCRIBER_KEY: &str = "subscriber-key-of-the-tests-0123456789abcdef";
 /// The key of the 1.0 issuer.
 pub const ISSUER_KEY: &str = "issuer-key-of-the-tests-0123456789abcdefghij";
+/// A JWK Set with the key of the issuer.
+pub const KEY_SET: &str = r#"{"keys":[{"kty":"oct","alg":"HS256","k":"aXNzdWVyLWtleS1vZi10aGUtdGVzdHMtMDEyMzQ1Njc4OWFiY2RlZmdoaWo"}]}"#;
 /// The trusted 1.0 issuer.
 pub const ISSUER: &str = "https://issuer.example.com";
 /// The hub's 1.0 resource identifier.
@@ -73,4 +75,14 @@ pub fn sign(header: &Header, claims: &Value, key: &str) -> String {
 pub fn unix_time() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// A file with [`KEY_SET`].
+///
+/// # Panics
+/// If it cannot be written.
+pub fn key_set_file() -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), KEY_SET).expect("a file of ours");
+    file
 }

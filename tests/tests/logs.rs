@@ -61,6 +61,35 @@ async fn the_filter_changes_at_run_time_and_falls_back() {
     answer.expect_problem(400, "parameter-invalid");
 }
 
+/// How many lines of one kind are said in a window, as README says.
+const SAID_MAX: usize = 10;
+const STORM: usize = 25;
+
+#[tokio::test]
+async fn a_storm_of_one_warning_is_ten_lines_and_the_number_of_the_others() {
+    let hub = Backend::Redis.hub_with(&["--log-format", "json"]).await;
+    // Somebody else writes on our channel, and is warned of each time.
+    let storm =
+        format!("for i = 1, {STORM} do redis.call('PUBLISH', '{{rivulet:0}}control', 'K') end return 'OK'");
+    let warnings = |line: &Value| {
+        line["level"] == "WARN"
+            && line["target"].as_str().is_some_and(|target| target.starts_with("rivulet_redis"))
+    };
+    let before = lines(&hub).len();
+    hub.redis().command(&["EVAL", &storm, "0"]).expect("redis obeys");
+    let told = eventually("what was left out is told", 2 * PATIENCE, || async {
+        let lines = lines(&hub).split_off(before);
+        let told =
+            lines.iter().find(|line| line["message"] == "Lines like those before were left out").cloned();
+        told.ok_or(format!("{lines:#?}"))
+    })
+    .await;
+    let said: Vec<Value> = lines(&hub).split_off(before).into_iter().filter(warnings).collect();
+    assert_eq!(said.len(), SAID_MAX, "{said:#?}");
+    assert_eq!(told["unsaid"], STORM - SAID_MAX, "{told}");
+    assert_eq!(told["from.target"], said[0]["target"], "{told}");
+}
+
 #[tokio::test]
 async fn the_line_at_a_streams_end_names_the_trace_that_it_belongs_to() {
     let collector = Collector::start().await;

@@ -16,7 +16,8 @@ use opentelemetry::{
 };
 use opentelemetry_semantic_conventions::attribute::{
     CLIENT_ADDRESS, ERROR_TYPE, HTTP_REQUEST_METHOD, HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE,
-    NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH, URL_SCHEME, USER_AGENT_ORIGINAL,
+    NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT, NETWORK_PROTOCOL_VERSION, SERVER_ADDRESS, SERVER_PORT, URL_PATH,
+    URL_SCHEME, USER_AGENT_ORIGINAL,
 };
 use rivulet_node::trace::{self, Span};
 
@@ -32,7 +33,7 @@ const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 /// The most characters of a `User-Agent` in a span.
 const USER_AGENT_LEN_MAX: usize = 256;
 
-/// Begins the span of a request: below the one that the request comes from, else as the sampler wants.
+/// Begins the span of a request: below the one that the request comes from, else as chance will have it.
 pub(crate) fn begin(hub: &Hub, request: &HttpRequest) -> Span {
     if !trace::is_on() {
         return Span::NONE;
@@ -43,24 +44,30 @@ pub(crate) fn begin(hub: &Hub, request: &HttpRequest) -> Span {
         "QUERY" => ("QUERY /.well-known/mercure", "QUERY"),
         _ => ("GET /.well-known/mercure", "GET"),
     };
-    let builder = SpanBuilder::from_name(name)
-        .with_kind(SpanKind::Server)
-        .with_attributes([KeyValue::new(HTTP_REQUEST_METHOD, method), KeyValue::new(HTTP_ROUTE, HUB_PATH)]);
-    let span = Span::begin(builder, &trace_headers::parent(request.headers(), hub.config.trace_headers));
-    span.set(|| attributes(hub, request));
-    span
+    let parent = trace_headers::parent(request.headers(), hub.config.trace_headers);
+    Span::begin(&parent, || {
+        SpanBuilder::from_name(name)
+            .with_kind(SpanKind::Server)
+            .with_attributes(attributes(hub, request, method))
+    })
 }
 
-/// What costs something to say, and is said of recorded requests only.
-fn attributes(hub: &Hub, request: &HttpRequest) -> Vec<KeyValue> {
+fn attributes(hub: &Hub, request: &HttpRequest, method: &'static str) -> Vec<KeyValue> {
     let config = &hub.config;
     let version = if request.version() < Version::HTTP_11 { "1.0" } else { "1.1" };
     let mut attributes = vec![
+        KeyValue::new(HTTP_REQUEST_METHOD, method),
+        KeyValue::new(HTTP_ROUTE, HUB_PATH),
         KeyValue::new(URL_PATH, HUB_PATH),
         KeyValue::new(URL_SCHEME, if config.tls.is_some() { "https" } else { "http" }),
         KeyValue::new(NETWORK_PROTOCOL_VERSION, version),
         KeyValue::new(CLIENT_ADDRESS, client_address_early(hub, request).to_string()),
     ];
+    // Whoever has made the connection: a proxy, or the client itself. There is none where it came through a socket's file.
+    if let Some(peer) = request.peer_addr() {
+        attributes.push(KeyValue::new(NETWORK_PEER_ADDRESS, peer.ip().to_canonical().to_string()));
+        attributes.push(KeyValue::new(NETWORK_PEER_PORT, i64::from(peer.port())));
+    }
     // What the operator calls this hub, not what the client says in `Host`.
     if let Some(host) = config.hub_url.host_str() {
         attributes.push(KeyValue::new(SERVER_ADDRESS, host.to_owned()));

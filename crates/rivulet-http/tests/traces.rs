@@ -14,7 +14,10 @@ use opentelemetry::{
     trace::{SpanKind, Status, TracerProvider as _},
 };
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
-use rivulet_node::{MemoryTransport, NodeConfig, Retention, trace};
+use rivulet_node::{
+    MemoryTransport, NodeConfig, Retention,
+    trace::{self, Ratio, Sampling},
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
@@ -24,10 +27,11 @@ const UNRECORDED: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0
 /// Records from now on what belongs to a recorded trace, and nothing else. A test is a process of its own.
 fn record() -> InMemorySpanExporter {
     let exporter = InMemorySpanExporter::default();
-    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider =
         SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(exporter.clone()).build();
-    trace::start(BoxedTracer::new(Box::new(provider.tracer("test"))));
+    let tracer = BoxedTracer::new(Box::new(provider.tracer("test")));
+    trace::start(tracer, Sampling { roots: Ratio::NONE, follows: true });
     exporter
 }
 
@@ -95,11 +99,14 @@ async fn a_publication_is_recorded_below_its_callers_span() {
             KeyValue::new("url.scheme", "http"),
             KeyValue::new("network.protocol.version", "1.1"),
             KeyValue::new("client.address", "127.0.0.1"),
+            KeyValue::new("network.peer.address", "127.0.0.1"),
             KeyValue::new("server.address", "localhost"),
             KeyValue::new("server.port", 443),
             KeyValue::new("user_agent.original", agent[..256].to_owned()),
         ],
     );
+    let port = value(server, "network.peer.port");
+    assert!(matches!(port, Some(Value::I64(1..=65_535))), "{port:?}");
     assert_eq!(named(&spans, "send").parent_span_id, server.span_context.span_id());
     for span in &spans {
         assert_eq!(span.span_context.trace_id().to_string(), TRACE, "{}", span.name);

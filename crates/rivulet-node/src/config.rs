@@ -149,7 +149,7 @@ pub enum TraceUpdates {
     /// To that of the publication: one trace holds everything.
     #[default]
     Child,
-    /// To one of its own, linked to the publication. See [`crate::trace::HonouringLinks`].
+    /// To one of its own, linked to the publication. It is recorded if that is.
     Link,
 }
 

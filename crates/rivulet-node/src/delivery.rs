@@ -9,23 +9,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     Appended,
     config::{DELIVERY_BYTES, INBOXES_BYTES_MAX},
+    frame_memory::FrameMemory,
     message_span::MessageTrace,
     question::Question,
     registry::PatternId,
 };
 
 /// How this node encodes updates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Encoding {
     pub(crate) partitions: Partitions,
     /// Whether frames tell which trace an update belongs to.
     pub(crate) exposes_trace: bool,
+    /// What its frames take.
+    pub(crate) memory: FrameMemory,
 }
 
 impl Encoding {
-    fn encode(self, appended: &Appended) -> Frame {
+    /// Without traces.
+    #[cfg(test)]
+    pub(crate) fn plain(partitions: Partitions) -> Self {
+        Self { partitions, exposes_trace: false, memory: FrameMemory::default() }
+    }
+
+    fn encode(&self, appended: &Appended) -> Frame {
         let encode = if self.exposes_trace { Frame::encode_with_trace } else { Frame::encode };
-        encode(self.partitions, appended.position, &appended.update)
+        let mut frame = encode(self.partitions, appended.position, &appended.update);
+        self.memory.count(&mut frame);
+        frame
     }
 }
 
@@ -48,7 +59,7 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn new(
-        encoding: Encoding,
+        encoding: &Encoding,
         appended: &Appended,
         patterns: SmallVec<[PatternId; 2]>,
     ) -> Arc<Self> {
@@ -57,7 +68,7 @@ impl Delivery {
 
     /// One that was taken from the feed, so many nanoseconds after the node started.
     pub(crate) fn taken(
-        encoding: Encoding,
+        encoding: &Encoding,
         appended: &Appended,
         patterns: SmallVec<[PatternId; 2]>,
         taken: u64,

@@ -30,6 +30,7 @@ use crate::{
     gather::gather,
     pins::Pins,
     replay::{Replay, parts},
+    ring::Ring,
     seat::{Phase, Seat, Written, Wrote},
     seats::{Behind, Seats, narrow},
     source::Source,
@@ -89,11 +90,9 @@ impl Seats {
 
     fn push(&mut self, key: u32, delivery: &Arc<Delivery>) {
         let source = &mut self.sources[key as usize];
-        let bytes_before = source.ring.bytes();
-        if !source.ring.push(delivery) {
+        if !self.rings.change(&mut source.ring, |ring| ring.push(delivery)) {
             return;
         }
-        self.ring_bytes = self.ring_bytes + source.ring.bytes() - bytes_before;
         source.round.add(delivery);
         self.start_round(key, delivery.frame.bytes.len());
     }
@@ -114,19 +113,18 @@ impl Seats {
 
     /// Whether all rings together have become so large that passes have to end before more input is taken.
     pub(crate) fn rings_are_full(&self) -> bool {
-        self.ring_bytes > RINGS_BYTES_MAX && !self.passes.dirty.is_empty()
+        self.rings.bytes() > RINGS_BYTES_MAX && !self.passes.dirty.is_empty()
     }
 
     /// If all rings together have become too large, empties those that are kept only for subscribers behind; these read
     /// the log instead.
     pub(crate) fn relieve_rings(&mut self) {
-        if self.ring_bytes <= RINGS_BYTES_MAX {
+        if self.rings.bytes() <= RINGS_BYTES_MAX {
             return;
         }
         for (_, source) in &mut self.sources {
             if source.remaining == 0 {
-                self.ring_bytes -= source.ring.bytes();
-                source.ring.clear();
+                self.rings.change(&mut source.ring, Ring::clear);
             }
         }
     }
@@ -179,8 +177,7 @@ impl Seats {
             self.passes.congested -= 1;
         }
         if source.is_settled() {
-            self.ring_bytes -= source.ring.bytes();
-            source.ring.clear();
+            self.rings.change(&mut source.ring, Ring::clear);
         }
         if !self.followed.is_empty() {
             self.count_followed(key);
@@ -347,8 +344,11 @@ impl Seats {
         self.stats.sources.store(self.sources.len(), Relaxed);
         self.stats.seats.store(self.seats.len(), Relaxed);
         self.stats.behind.store(self.behind, Relaxed);
-        self.stats.ring_bytes.store(self.ring_bytes, Relaxed);
+        self.stats.ring_frames.store(self.rings.frames(), Relaxed);
+        self.stats.ring_frames_max.store(self.rings.len_max(), Relaxed);
+        self.stats.ring_bytes.store(self.rings.bytes(), Relaxed);
         self.stats.pinned_bytes.store(self.pins.bytes(), Relaxed);
+        self.stats.pinned_own_bytes.store(self.pins.own_bytes(), Relaxed);
         self.stats.reserved.store(self.reserved, Relaxed);
         for (shown, counts) in self.stats.streams.iter().zip(self.census.counts()) {
             shown.iter().zip(counts).for_each(|(shown, count)| shown.store(*count, Relaxed));

@@ -9,10 +9,7 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use opentelemetry::{
-    Context, KeyValue,
-    trace::{SpanBuilder, SpanKind},
-};
+use opentelemetry::KeyValue;
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -70,8 +67,7 @@ impl Node {
             return Err(TransportError::new("a kick must name somebody"));
         }
         let transport = self.shared.transport.clone();
-        let builder = SpanBuilder::from_name("kick").with_kind(SpanKind::Internal);
-        let span = Span::begin(builder, &Context::current());
+        let span = Span::root("kick");
         let kick = span.within(async move { transport.kick(&target).await });
         let kicked = self.shared.on_runtime(kick).await;
         match &kicked {

@@ -156,15 +156,19 @@ impl MessageTrace {
             let waited = taken.saturating_duration_since(received);
             attributes.push(KeyValue::new("rivulet.queue_time", waited.as_secs_f64()));
         }
-        let parent = match node.config.trace_updates {
-            TraceUpdates::Child => Context::new().with_remote_span_context(trace::span_context(creation)),
-            TraceUpdates::Link => Context::new(),
+        let builder = || {
+            SpanBuilder::from_name("process")
+                .with_kind(SpanKind::Consumer)
+                .with_links(vec![trace::link(creation)])
+                .with_attributes(attributes)
         };
-        let builder = SpanBuilder::from_name("process")
-            .with_kind(SpanKind::Consumer)
-            .with_links(vec![trace::link(creation)])
-            .with_attributes(attributes);
-        let span = Span::begin(builder, &parent);
+        let span = match node.config.trace_updates {
+            TraceUpdates::Child => {
+                let parent = Context::new().with_remote_span_context(trace::span_context(creation));
+                Span::begin(&parent, builder)
+            }
+            TraceUpdates::Link => Span::linked(builder),
+        };
         let none = || AtomicU64::new(0);
         span.is_recorded().then(|| {
             let (reached, skipped, lagging) = (none(), none(), none());

@@ -10,7 +10,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use opentelemetry::{context::FutureExt as _, trace::SpanKind};
+use opentelemetry::trace::SpanKind;
 use parking_lot::Mutex;
 use rivulet_core::{IdempotencyKey, Partitions, Update, cursor::position_id};
 use tokio::{
@@ -25,6 +25,7 @@ use crate::{
     Rate, Refusal, StreamTimes, Transport, TransportError, TransportStats, Wanted,
     config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
     delivery::{Encoding, Input},
+    frame_memory::FrameMemory,
     kicker,
     locations::Locations,
     message_span,
@@ -65,6 +66,7 @@ pub(crate) struct NodeShared {
     pub(crate) pages: Arc<Pages>,
     pub(crate) locations: Arc<Locations>,
     pub(crate) partitions: Partitions,
+    pub(crate) encoding: Encoding,
     pub(crate) phase: PhaseCell,
     pub(crate) memory_tight: AtomicBool,
     /// The places of those that replay after a last id.
@@ -89,15 +91,20 @@ impl Node {
     /// run there.
     pub fn start(transport: Arc<dyn Transport>, feed: Feed, config: NodeConfig) -> Arc<Self> {
         let (runtime, reads) = (Handle::current(), Arc::new(Semaphore::new(config.replay_reads_max)));
-        let encoding = Encoding { partitions: transport.partitions(), exposes_trace: config.expose_trace };
+        let encoding = Encoding {
+            partitions: transport.partitions(),
+            exposes_trace: config.expose_trace,
+            memory: FrameMemory::default(),
+        };
         let shared = Arc::new(NodeShared {
             id: Uuid::new_v4(),
             registry: Arc::new(Registry::new(transport.clone())),
             workers: Workers::default(),
             places: Places::new(config.connections_max),
-            pages: Pages::new(transport.clone(), encoding, runtime.clone(), reads.clone()),
+            pages: Pages::new(transport.clone(), encoding.clone(), runtime.clone(), reads.clone()),
             locations: Locations::new(transport.clone(), runtime.clone(), reads),
             partitions: transport.partitions(),
+            encoding,
             phase: PhaseCell::new(),
             memory_tight: AtomicBool::new(false),
             replays: Places::new(config.replays_max),
@@ -138,7 +145,7 @@ impl Node {
     ) -> Result<String, AppendError> {
         let shared = self.shared.clone();
         let span = message_span::send(&shared, &mut update);
-        let context = span.context();
+        let recorded = span.clone();
         let append = async move {
             let id = update.id.as_ref().map(|id| id.as_str().to_owned());
             let appended = shared.transport.append(update, key.as_ref(), &rates).await;
@@ -147,7 +154,7 @@ impl Node {
             shared.published.fetch_add(1, Relaxed);
             Ok(id.unwrap_or_else(|| position_id(shared.partitions, position)))
         };
-        self.shared.on_runtime(append.with_context(context)).await
+        self.shared.on_runtime(recorded.within(append)).await
     }
 
     /// Changes how long things take from now on. Streams that are open keep the end that was drawn for them; heartbeats
@@ -254,6 +261,7 @@ impl Node {
             received: self.shared.received.load(Relaxed),
             encoded: self.shared.encoded.load(Relaxed),
             lost: self.shared.lost.load(Relaxed),
+            frame_bytes: self.shared.encoding.memory.bytes(),
             replaying: self.shared.replays.taken(),
             refused: self.shared.refused(),
             draining: !self.is_open(),
@@ -291,11 +299,6 @@ impl Drop for Node {
 }
 
 impl NodeShared {
-    /// How updates are encoded here.
-    pub(crate) fn encoding(&self) -> Encoding {
-        Encoding { partitions: self.partitions, exposes_trace: self.config.expose_trace }
-    }
-
     /// Runs work of the transport on the node's runtime: connections made on a worker's thread would die with it. The
     /// work goes on if the caller is dropped.
     pub(crate) async fn on_runtime<T: Send + 'static, E: From<TransportError> + Send + 'static>(

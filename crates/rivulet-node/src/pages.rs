@@ -51,7 +51,7 @@ pub(crate) struct SharedPage {
 }
 
 impl SharedPage {
-    fn new(encoding: Encoding, after: Position, page: Page) -> Self {
+    fn new(encoding: &Encoding, after: Position, page: Page) -> Self {
         let encode = |appended| Delivery::new(encoding, appended, SmallVec::new());
         let deliveries: Box<[_]> = page.entries.iter().map(|entry| encode(entry)).collect();
         let bytes = deliveries.iter().map(|delivery| delivery.frame.bytes.len() + DELIVERY_LEN_BYTES);
@@ -193,7 +193,7 @@ impl Pages {
 
     async fn fetch(&self, (shelf, after): &(Shelf, Position)) -> Outcome {
         let read = self.transport.read(shelf.partition, &shelf.selection, *after, PAGE_LIMITS);
-        Ok(Arc::new(SharedPage::new(self.encoding, *after, read.await?)))
+        Ok(Arc::new(SharedPage::new(&self.encoding, *after, read.await?)))
     }
 }
 

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::{
     CloseReason,
+    batch::Reach,
     config::{PINNED_BYTES_LOW, PINNED_BYTES_MAX, REST_COPIED_LEN_MAX},
     seat::Seat,
     seats::{Seats, narrow},
@@ -32,11 +33,21 @@ impl PinKey {
     }
 }
 
+/// Who else may hold a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// It is one of the node's: rings and other workers.
+    Shared,
+    /// A copy, or a frame with an id of its subscriber's own: nobody.
+    Own,
+}
+
 #[derive(Debug)]
 struct Pinned {
     end: usize,
     /// Of the whole frame.
     len: usize,
+    whose: Whose,
     holders: u32,
 }
 
@@ -46,12 +57,18 @@ pub(crate) struct Pins {
     frames: Slab<Pinned>,
     by_end: HashMap<usize, PinKey>,
     bytes: usize,
+    own_bytes: usize,
 }
 
 impl Pins {
     /// The bytes of all frames that some seat has begun and not finished.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Those of them that nobody else holds.
+    pub(crate) fn own_bytes(&self) -> usize {
+        self.own_bytes
     }
 
     /// Notes what a seat has begun, after a write. `begun_len` is the length of the frame if it was begun right now.
@@ -73,21 +90,25 @@ impl Pins {
         if rest_len == 0 {
             return;
         }
+        let mut whose = if seat.reach == Reach::Several { Whose::Own } else { Whose::Shared };
         if is_worth_a_copy(rest_len, len) {
             seat.partial = Bytes::copy_from_slice(&seat.partial);
-            len = rest_len;
+            (len, whose) = (rest_len, Whose::Own);
         }
-        seat.pin = Some(self.hold(end(&seat.partial), len));
+        seat.pin = Some(self.hold(end(&seat.partial), len, whose));
     }
 
-    fn hold(&mut self, end: usize, len: usize) -> PinKey {
+    fn hold(&mut self, end: usize, len: usize, whose: Whose) -> PinKey {
         if let Some(pin) = self.by_end.get(&end) {
             self.frames[pin.key()].holders += 1;
             return *pin;
         }
-        let pin = PinKey::new(self.frames.insert(Pinned { end, len, holders: 1 }));
+        let pin = PinKey::new(self.frames.insert(Pinned { end, len, whose, holders: 1 }));
         self.by_end.insert(end, pin);
         self.bytes += len;
+        if whose == Whose::Own {
+            self.own_bytes += len;
+        }
         pin
     }
 
@@ -100,6 +121,9 @@ impl Pins {
         }
         self.by_end.remove(&pinned.end);
         self.bytes -= pinned.len;
+        if pinned.whose == Whose::Own {
+            self.own_bytes -= pinned.len;
+        }
         self.frames.remove(pin.key());
         if self.frames.is_empty() {
             *self = Self::default();

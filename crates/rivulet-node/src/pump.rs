@@ -63,7 +63,7 @@ async fn route(node: &NodeShared, appended: &Appended, received: Option<Instant>
     }
     node.encoded.fetch_add(1, Relaxed);
     let trace = MessageTrace::begin(node, appended, workers.iter().count(), received);
-    let delivery = Delivery::taken(node.encoding(), appended, patterns, taken);
+    let delivery = Delivery::taken(&node.encoding, appended, patterns, taken);
     let letter = Letter::seal(delivery, trace, &node.inboxes_budget).await;
     for worker in workers.iter() {
         node.hand_over(worker, Input::Deliver(letter.clone())).await;

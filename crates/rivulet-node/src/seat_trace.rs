@@ -92,26 +92,29 @@ impl SeatTrace {
     pub(crate) fn close(mut self, reason: CloseReason) -> Closing {
         self.replay = None;
         let at = SystemTime::now();
-        let builder = SpanBuilder::from_name("close")
-            .with_kind(SpanKind::Internal)
-            .with_start_time(at)
-            .with_links(vec![Link::with_context(self.request.clone())])
-            .with_attributes([
-                KeyValue::new("close.reason", reason.as_str()),
-                KeyValue::new("rivulet.duration", self.opened.elapsed().as_secs_f64()),
-                KeyValue::new("rivulet.updates", number(self.updates)),
-                KeyValue::new("rivulet.bytes", number(self.bytes)),
-            ]);
-        Closing { span: Some(Span::begin(builder, &self.parent())), at }
+        let builder = || {
+            SpanBuilder::from_name("close")
+                .with_kind(SpanKind::Internal)
+                .with_start_time(at)
+                .with_links(vec![Link::with_context(self.request.clone())])
+                .with_attributes([
+                    KeyValue::new("close.reason", reason.as_str()),
+                    KeyValue::new("rivulet.duration", self.opened.elapsed().as_secs_f64()),
+                    KeyValue::new("rivulet.updates", number(self.updates)),
+                    KeyValue::new("rivulet.bytes", number(self.bytes)),
+                ])
+        };
+        Closing { span: Some(Span::begin(&self.parent(), builder)), at }
     }
 
     fn begin_replay(&mut self) {
         let parent = self.parent();
         if let Some(replay) = &mut self.replay {
-            let builder = SpanBuilder::from_name("replay")
-                .with_kind(SpanKind::Internal)
-                .with_attributes([KeyValue::new(MESSAGING_SYSTEM, SYSTEM)]);
-            replay.span = Span::begin(builder, &parent);
+            replay.span = Span::begin(&parent, || {
+                SpanBuilder::from_name("replay")
+                    .with_kind(SpanKind::Internal)
+                    .with_attributes([KeyValue::new(MESSAGING_SYSTEM, SYSTEM)])
+            });
         }
     }
 

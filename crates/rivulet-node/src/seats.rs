@@ -22,6 +22,8 @@ use crate::{
     pins::Pins,
     registry::{PatternId, Registry, shrink},
     replay::reach,
+    ring::Ring,
+    ring_totals::RingTotals,
     seat::{Membership, Seat},
     source::Source,
     stats::{WorkerStats, count},
@@ -50,7 +52,7 @@ pub(crate) struct Seats {
     verified: Box<[Position]>,
     /// The least of them.
     pub(crate) verified_base: Position,
-    pub(crate) ring_bytes: usize,
+    pub(crate) rings: RingTotals,
     pub(crate) behind: usize,
     /// Seats whose socket has not come yet.
     pub(crate) reserved: usize,
@@ -89,7 +91,7 @@ impl Seats {
             partitions,
             verified: partitions.iter().map(|_| Position::ZERO).collect(),
             verified_base: Position::ZERO,
-            ring_bytes: 0,
+            rings: RingTotals::default(),
             behind: 0,
             reserved: 0,
             census: Census::default(),
@@ -214,9 +216,7 @@ impl Seats {
         for key in of_patterns.chain(of_topics).collect::<Vec<_>>() {
             let source = &mut self.sources[key as usize];
             if source.partition == loss.partition && source.ring.floor() < loss.through {
-                self.ring_bytes -= source.ring.bytes();
-                source.ring.lose(loss.through);
-                self.ring_bytes += source.ring.bytes();
+                self.rings.change(&mut source.ring, |ring| ring.lose(loss.through));
                 self.start_round(key, 0);
             }
         }
@@ -246,8 +246,7 @@ impl Seats {
                 let source = &mut self.sources[membership.source as usize];
                 source.behind -= 1;
                 if source.is_settled() {
-                    self.ring_bytes -= source.ring.bytes();
-                    source.ring.clear();
+                    self.rings.change(&mut source.ring, Ring::clear);
                 }
             }
         }
@@ -305,7 +304,7 @@ impl Seats {
         if !self.followed.is_empty() {
             self.followed.remove(&narrow(key));
         }
-        self.ring_bytes -= source.ring.bytes();
+        self.rings.remove(&source.ring);
         if source.congested {
             self.passes.congested -= 1;
         }

@@ -25,8 +25,11 @@ pub(crate) struct WorkerStats {
     pub(crate) sources: AtomicUsize,
     pub(crate) seats: AtomicUsize,
     pub(crate) behind: AtomicUsize,
+    pub(crate) ring_frames: AtomicUsize,
+    pub(crate) ring_frames_max: AtomicUsize,
     pub(crate) ring_bytes: AtomicUsize,
     pub(crate) pinned_bytes: AtomicUsize,
+    pub(crate) pinned_own_bytes: AtomicUsize,
     pub(crate) reserved: AtomicUsize,
     pub(crate) streams: [[AtomicUsize; Dialect::ALL.len()]; StreamState::ALL.len()],
     pub(crate) busy_nanos: AtomicU64,
@@ -46,8 +49,11 @@ impl Default for WorkerStats {
             sources: AtomicUsize::default(),
             seats: AtomicUsize::default(),
             behind: AtomicUsize::default(),
+            ring_frames: AtomicUsize::default(),
+            ring_frames_max: AtomicUsize::default(),
             ring_bytes: AtomicUsize::default(),
             pinned_bytes: AtomicUsize::default(),
+            pinned_own_bytes: AtomicUsize::default(),
             reserved: AtomicUsize::default(),
             streams: Default::default(),
             busy_nanos: AtomicU64::default(),
@@ -93,7 +99,13 @@ pub struct NodeSnapshot {
     pub seats: usize,
     /// Subscribers that have not yet taken everything that was dispatched.
     pub behind: usize,
-    /// Bytes held in rings.
+    /// Memory of frames that something holds, each once, whoever holds it.
+    pub frame_bytes: usize,
+    /// Frames held in rings, in each that holds them.
+    pub ring_frames: usize,
+    /// Frames in the longest ring.
+    pub ring_frames_max: usize,
+    /// Bytes of these frames, in each ring that holds them.
     pub ring_bytes: usize,
     /// Bytes of frames that subscribers have begun to take and not finished, each frame once per worker.
     pub pinned_bytes: usize,
@@ -143,6 +155,9 @@ impl Default for NodeSnapshot {
             sources: 0,
             seats: 0,
             behind: 0,
+            frame_bytes: 0,
+            ring_frames: 0,
+            ring_frames_max: 0,
             ring_bytes: 0,
             pinned_bytes: 0,
             reserved: 0,
@@ -170,8 +185,12 @@ impl NodeSnapshot {
         self.sources += worker.sources.load(Relaxed);
         self.seats += worker.seats.load(Relaxed);
         self.behind += worker.behind.load(Relaxed);
+        self.ring_frames += worker.ring_frames.load(Relaxed);
+        self.ring_frames_max = self.ring_frames_max.max(worker.ring_frames_max.load(Relaxed));
         self.ring_bytes += worker.ring_bytes.load(Relaxed);
         self.pinned_bytes += worker.pinned_bytes.load(Relaxed);
+        // The frames of others are in it already.
+        self.frame_bytes += worker.pinned_own_bytes.load(Relaxed);
         self.reserved += worker.reserved.load(Relaxed);
         for (sums, counts) in self.streams.iter_mut().zip(&worker.streams) {
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count.load(Relaxed));

@@ -129,8 +129,8 @@ mod tests {
                     position: Position::from_micros(u64::MAX >> 12),
                     update,
                 };
-                let encoding = Encoding { partitions: Partitions::ONE, exposes_trace: false };
-                seats.deliver(&Delivery::new(encoding, &appended, Default::default()));
+                let encoding = Encoding::plain(Partitions::ONE);
+                seats.deliver(&Delivery::new(&encoding, &appended, Default::default()));
                 seats.verify(appended.partition, appended.position.next());
                 let heartbeat_due = ticks(NodeConfig::default().heartbeat.unwrap()) + ticks(TICK * 2);
                 seats.advance_time(heartbeat_due);

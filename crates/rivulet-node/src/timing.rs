@@ -95,8 +95,7 @@ mod tests {
             trace: trace.map(Box::new),
         };
         let appended = Appended { partition: Partition::default(), position: Position::ZERO, update };
-        let encoding = Encoding { partitions: Partitions::ONE, exposes_trace: false };
-        Delivery::taken(encoding, &appended, Default::default(), taken)
+        Delivery::taken(&Encoding::plain(Partitions::ONE), &appended, Default::default(), taken)
     }
 
     #[test]

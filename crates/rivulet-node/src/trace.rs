@@ -1,41 +1,61 @@
 //! Traces: spans of OpenTelemetry around what the hub does, whichever crate does it.
 //!
-//! Nothing costs anything until [`start`] was called, and little for what is not sampled: a child of a span that is not
-//! recorded is not made. The context travels with the task: run a future within a span with [`Span::within`], and hand it
-//! over to other tasks with `FutureExt::with_context(Context::current())`. In updates it travels as a
-//! [`TraceContext`].
+//! Nothing costs anything until [`start`] was called, and little for what is not recorded: that is decided before a span is
+//! made, and a child of a span that is not recorded is none. The context travels with the task: run a future within a span
+//! with [`Span::within`], and hand it over to other tasks with [`carried`]. In updates it travels as a [`TraceContext`].
 
-mod honouring_links;
+mod sampling;
 
 use std::{borrow::Cow, sync::OnceLock, time::SystemTime};
 
+use futures_util::future::Either;
 use opentelemetry::{
     Context, KeyValue, SpanId, TraceFlags, TraceId,
     global::BoxedTracer,
     trace::{
-        FutureExt as _, Link, SpanBuilder, SpanContext, SpanKind, SpanRef, Status, TraceContextExt as _,
-        TraceState, Tracer as _, WithContext,
+        FutureExt as _, Link, Span as _, SpanBuilder, SpanContext, SpanKind, SpanRef, Status,
+        TraceContextExt as _, TraceState, Tracer as _, WithContext,
     },
 };
 use rivulet_core::TraceContext;
 
-pub use self::honouring_links::HonouringLinks;
+pub use self::sampling::{Ratio, Sampling};
 
-static TRACER: OnceLock<BoxedTracer> = OnceLock::new();
+static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
-/// Has spans recorded from now on. Only the first call of a process counts.
-pub fn start(tracer: BoxedTracer) {
+struct Recorder {
+    tracer: BoxedTracer,
+    sampling: Sampling,
+}
+
+/// Has spans recorded from now on. Only the first call of a process counts. The tracer's own sampler has to take what
+/// belongs to no other span: of that `sampling` has chosen already.
+pub fn start(tracer: BoxedTracer, sampling: Sampling) {
     // A second tracer would only be another way to the same exporter.
-    let _ = TRACER.set(tracer);
+    let _ = RECORDER.set(Recorder { tracer, sampling });
 }
 
 /// Whether spans may be recorded at all.
 pub fn is_on() -> bool {
-    TRACER.get().is_some()
+    RECORDER.get().is_some()
 }
 
+impl Recorder {
+    fn build(&self, builder: SpanBuilder, parent: &Context) -> Span {
+        let span = self.tracer.build_with_context(builder, parent);
+        if span.span_context().is_sampled() { Span(Some(parent.with_span(span))) } else { Span::NONE }
+    }
+
+    fn takes_root(&self) -> bool {
+        self.sampling.roots.takes(rand::random())
+    }
+}
+
+/// A future, in the context of a recorded span if there is one.
+pub type Within<F> = Either<WithContext<F>, F>;
+
 /// A span that is under way, or nothing if it is not recorded. It ends when it and all contexts that hold it are dropped.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[must_use = "it ends when it is dropped"]
 pub struct Span(Option<Context>);
 
@@ -52,26 +72,39 @@ impl Span {
     where
         A: IntoIterator<Item = KeyValue>,
     {
-        let is_sampled =
-            is_on() && Context::map_current(|current| current.span().span_context().is_sampled());
-        if !is_sampled {
-            return Self::NONE;
-        }
+        let Some(recorder) = RECORDER.get().filter(|_| is_current_sampled()) else { return Self::NONE };
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes());
-        Self::begin(builder, &Context::current())
+        recorder.build(builder, &Context::current())
     }
 
-    /// Begins a span as the builder says, below `parent`; if that has no span, the sampler decides. This is for spans at
-    /// the edge of the process; see [`Span::child`] for all others.
-    pub fn begin(builder: SpanBuilder, parent: &Context) -> Self {
-        let Some(tracer) = TRACER.get() else { return Self::NONE };
-        let span = tracer.build_with_context(builder, parent);
-        Self(Some(parent.with_span(span)))
+    /// Begins a span below `parent`; if that has no span, chance decides. It is built only if it is recorded. This is for
+    /// spans at the edge of the process; see [`Span::child`] for all others.
+    pub fn begin(parent: &Context, builder: impl FnOnce() -> SpanBuilder) -> Self {
+        let Some(recorder) = RECORDER.get() else { return Self::NONE };
+        let is_wanted = {
+            let span = parent.span();
+            let span = span.span_context();
+            if span.is_valid() {
+                span.is_sampled() || !recorder.sampling.follows
+            } else {
+                recorder.takes_root()
+            }
+        };
+        if is_wanted { recorder.build(builder(), parent) } else { Self::NONE }
     }
 
-    /// Begins a span of its own, if the sampler wants it.
+    /// Begins a span of its own that is linked to a recorded one.
+    pub fn linked(builder: impl FnOnce() -> SpanBuilder) -> Self {
+        let recorder = RECORDER.get().filter(|recorder| recorder.sampling.follows || recorder.takes_root());
+        recorder.map_or(Self::NONE, |recorder| recorder.build(builder(), &Context::new()))
+    }
+
+    /// Begins a span of its own for something that is rare, and looked for when it happened: chance is not asked. Who wants
+    /// no traces of the hub's own gets none of these either.
     pub fn root(name: &'static str) -> Self {
-        Self::begin(SpanBuilder::from_name(name).with_kind(SpanKind::Internal), &Context::new())
+        let recorder = RECORDER.get().filter(|recorder| recorder.sampling.roots != Ratio::NONE);
+        let builder = || SpanBuilder::from_name(name).with_kind(SpanKind::Internal);
+        recorder.map_or(Self::NONE, |recorder| recorder.build(builder(), &Context::new()))
     }
 
     /// Whether what is told to it is kept.
@@ -85,8 +118,11 @@ impl Span {
     }
 
     /// Runs a future within the span. The span lives as long as the future.
-    pub fn within<F>(&self, future: F) -> WithContext<F> {
-        future.with_context(self.context())
+    pub fn within<F>(&self, future: F) -> Within<F> {
+        match &self.0 {
+            Some(context) => Either::Left(future.with_context(context.clone())),
+            None => Either::Right(future),
+        }
     }
 
     /// Adds attributes, which are asked for only if the span is recorded.
@@ -152,9 +188,17 @@ impl Span {
     }
 }
 
-/// Runs a future that goes to another task within the span that is current here.
-pub fn carried<F>(future: F) -> WithContext<F> {
-    future.with_context(Context::current())
+/// Runs a future that goes to another task within the span that is current here, if that is recorded.
+pub fn carried<F>(future: F) -> Within<F> {
+    if is_on() && is_current_sampled() {
+        Either::Left(future.with_context(Context::current()))
+    } else {
+        Either::Right(future)
+    }
+}
+
+fn is_current_sampled() -> bool {
+    Context::map_current(|current| current.span().span_context().is_sampled())
 }
 
 /// Tells the current span something, if it is recorded.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rivulet_core::Position;
 use rivulet_node::KickTarget;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use crate::{kick_message, unreadable::Cause};
 
@@ -24,8 +25,8 @@ pub(crate) enum Announcement {
     Tick(Position),
     /// What stands before this position may have been lost by the log.
     Birth(Position),
-    /// Connections are to be ended: the number of the kick, and whose.
-    Kick(u64, Box<KickTarget>),
+    /// Connections are to be ended: the number of the kick, whose, and, if it is said again, when it was told first.
+    Kick(u64, Box<KickTarget>, Option<Instant>),
     /// Connections are to be ended, but whose cannot be read.
     UnreadableKick(Cause),
     /// Nobody knows what it says: perhaps there is something new in the log.
@@ -48,11 +49,12 @@ impl Announcement {
         let damaged = Self::Unreadable(Cause::Damaged);
         let rest = message.get(1..).unwrap_or_default();
         let word = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let told = || kick_message::age(rest).and_then(|age| Instant::now().checked_sub(age));
         Some(match message.first() {
             Some(b'T') => parse_position(word).map_or(damaged, Self::Tick),
             Some(b'B') => parse_position(word).map_or(damaged, Self::Birth),
             Some(b'K') => match kick_message::parse(rest) {
-                Ok((kick, target)) => Self::Kick(kick, Box::new(target)),
+                Ok((kick, target)) => Self::Kick(kick, Box::new(target), told()),
                 Err(cause) => Self::UnreadableKick(cause),
             },
             Some(b'a'..=b'z') => return None,
@@ -105,7 +107,7 @@ mod tests {
         check(b"T17", Some(Announcement::Tick(position(17))));
         check(b"B17", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
-        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target))));
+        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target), None)));
         let damaged = || Some(Announcement::Unreadable(Cause::Damaged));
         check(b"K {}", Some(Announcement::UnreadableKick(Cause::Damaged)));
         check(b"B", damaged());
@@ -137,10 +139,20 @@ mod tests {
         check(b"B17 next", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
         let kick = b"K0000000000000007 {\"subject\":\"a\"}\nnext\nand more";
-        check(kick, Some(Announcement::Kick(7, Box::new(target))));
+        check(kick, Some(Announcement::Kick(7, Box::new(target), None)));
         let unknown = b"K0000000000000007 {\"country\":\"a\"}";
         check(unknown, Some(Announcement::UnreadableKick(Cause::Newer)));
         check(b"next 1 2 3", None);
         check(b"U1 2 3\nx", Some(Announcement::Unreadable(Cause::Newer)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_again_was_told_then() {
+        tokio::time::advance(std::time::Duration::from_secs(100)).await;
+        let message = b"K0000000000000007 {\"subject\":\"a\"}\n1500000".to_vec();
+        let Some(Announcement::Kick(7, _, Some(told))) = Announcement::parse(message) else {
+            panic!("it is a kick with a time")
+        };
+        assert_eq!(told.elapsed(), std::time::Duration::from_millis(1_500));
     }
 }

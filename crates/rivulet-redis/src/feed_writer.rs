@@ -93,10 +93,15 @@ impl FeedWriter {
         Missed::all(partitions)
     }
 
-    /// Lets the node end connections, once.
-    async fn kick(&self, kick: u64, target: KickTarget) -> Result<(), TransportError> {
+    /// Lets the node end connections, once: those that began before this time, if one is given.
+    async fn kick(
+        &self,
+        kick: u64,
+        target: KickTarget,
+        before: Option<tokio::time::Instant>,
+    ) -> Result<(), TransportError> {
         let Some(ended) = self.kicks.hear(kick) else { return Ok(()) };
-        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, before: None, ended }));
+        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, before, ended }));
         self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))
     }
 
@@ -108,7 +113,7 @@ impl FeedWriter {
         match announcement {
             Announcement::Update(update) => self.update(partition, update).await,
             Announcement::Birth(birth) => self.born(partition, birth).await,
-            Announcement::Kick(kick, target) => self.kick(kick, *target).await,
+            Announcement::Kick(kick, target, told) => self.kick(kick, *target, told).await,
             Announcement::UnreadableKick(cause) => {
                 self.kicks.primaries.unreadable.note(
                     cause,

@@ -159,7 +159,7 @@ impl Shared {
 fn len(announcement: &Announcement) -> usize {
     match announcement {
         Announcement::Update(update) => update.envelope.len(),
-        Announcement::Kick(_, target) => {
+        Announcement::Kick(_, target, _) => {
             let scope = target.scope.as_ref().map_or(0, |(_, scope)| scope.as_str().len());
             [&target.subject, &target.topic].into_iter().flatten().map(String::len).sum::<usize>() + scope
         }

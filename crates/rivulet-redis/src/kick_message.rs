@@ -1,6 +1,9 @@
 //! How a kick travels to all nodes, on the control channel: `K<kick> <target in JSON>`. What cannot be read kicks nobody:
 //! a condition that this program does not know must not be left out. Who has kicked hears then that a node has not
-//! answered. Lines that follow the target are what a newer version adds, and are passed over.
+//! answered. When it is said again, a line follows with how many microseconds ago it was told first, by Redis' clock. Other
+//! lines are what a newer version adds, and are passed over.
+
+use std::time::Duration;
 
 use rivulet_core::fault::{self, Fault};
 use rivulet_node::{KickTarget, Limit, Scope};
@@ -82,6 +85,13 @@ fn parse_target(target: &str) -> Option<KickTarget> {
     (!target.is_empty()).then_some(target)
 }
 
+/// How long ago the kick was told first, if it is said again. It was just now where Redis' time was set back since then.
+pub(crate) fn age(message: &[u8]) -> Option<Duration> {
+    let mut lines = message.split(|byte| *byte == b'\n').skip(1);
+    let micros: i64 = lines.find_map(|line| std::str::from_utf8(line).ok()?.parse().ok())?;
+    Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +110,24 @@ mod tests {
             scope: Some((Limit::ConnectionsPerIp, Scope::new("2001:db8::/64"))),
             ..KickTarget::default()
         });
+    }
+
+    #[test]
+    fn what_is_said_again_has_an_age() {
+        let check = |added: &str, expected: Option<u64>| {
+            let target = KickTarget { subject: Some("a\nb".to_owned()), ..KickTarget::default() };
+            let message = format!("{}{added}", write(7, &target));
+            let message = &message.as_bytes()[1..];
+            assert_eq!(parse(message), Ok((7, target)), "{added:?}");
+            assert_eq!(age(message), expected.map(Duration::from_micros), "{added:?}");
+        };
+        check("", None);
+        check("\n1500000", Some(1_500_000));
+        check("\n1500000\nmore", Some(1_500_000));
+        check("\nnext\n1500000", Some(1_500_000));
+        check("\n-7", Some(0));
+        check("\nx", None);
+        check("\n", None);
     }
 
     #[test]

@@ -6,8 +6,9 @@
 //!    └──────── looked at until all who live have answered ── a hash ┘
 //! ```
 //!
-//! A message that gets lost with a broken feed is said again; a node that has heard it ends nobody twice. What is not heard
-//! for longer than that stands in a record, which `late_kicks` reads.
+//! A message that gets lost with a broken feed is said again, with the time of the first one: who came meanwhile stays. A
+//! node that has heard it ends nobody twice. What is not heard for longer than that stands in a record, which `late_kicks`
+//! reads.
 
 use std::{
     collections::VecDeque,

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     connector::{Backoff, Connector},
     deployment::Server,
+    error_type::ErrorType,
     feed_writer::FeedWriter,
     inbox::{Messages, inbox},
     partition_state::PartitionState,
@@ -63,7 +64,8 @@ impl Link {
         let mut backoff = Backoff::new();
         while !self.parts.writer.feed.is_closed() {
             let connected = Instant::now();
-            let why = format!("{}: {}", self.server, self.serve().await);
+            let (kind, why) = self.serve().await;
+            let why = format!("{}: {why}", self.server);
             let states = self.parts.states(&self.partitions);
             let broke = states.iter().filter(|state| state.status.broke(&why)).count();
             if broke > 0 {
@@ -73,6 +75,8 @@ impl Link {
                     partitions = broke,
                     "the feed from Redis broke; what is missed will be read from the log"
                 );
+            } else {
+                self.parts.writer.outage.goes_on(kind, why);
             }
             // Where the primary is may be the very thing that has changed.
             self.parts.topology.suspect();
@@ -84,7 +88,7 @@ impl Link {
     }
 
     /// One connection's life; answers why it ended.
-    async fn serve(&self) -> String {
+    async fn serve(&self) -> (ErrorType, String) {
         let states = self.parts.states(&self.partitions);
         let work = Arc::new(Notify::new());
         for state in &states {
@@ -96,7 +100,7 @@ impl Link {
         let receive = move |push| inbox.receive(push);
         let connection = match self.parts.connector.subscriptions(&self.server, receive).await {
             Ok(connection) => connection,
-            Err(error) => return reason(&error),
+            Err(error) => return (ErrorType::of(&error), reason(&error)),
         };
         let (subscribed, ready) = oneshot::channel();
         let subscriber = Subscriber {
@@ -108,11 +112,13 @@ impl Link {
             shared: shared.clone(),
         };
         tokio::select! {
-            error = subscriber.run(subscribed) => error.reason,
-            error = feed_when(ready, writer, &self.partitions, messages) => error.reason,
-            () = shared.ended.notified() => "the connection ended".to_owned(),
-            () = shared.unsubscribed.notified() => "a slot has moved to another primary".to_owned(),
-            reason = self.watch(connection, &states) => reason,
+            error = subscriber.run(subscribed) => (ErrorType::Connection, error.reason),
+            error = feed_when(ready, writer, &self.partitions, messages) => (ErrorType::Connection, error.reason),
+            () = shared.ended.notified() => (ErrorType::Connection, "the connection ended".to_owned()),
+            () = shared.unsubscribed.notified() => {
+                (ErrorType::Moved, "a slot has moved to another primary".to_owned())
+            }
+            reason = self.watch(connection, &states) => (ErrorType::Timeout, reason),
         }
     }
 

@@ -185,10 +185,12 @@ impl Primaries {
         &self.connector.stats
     }
 
-    /// Counts a failure that is not the server's.
-    fn failed(&self, script: &Script, error: ErrorType, reason: String) -> TransportError {
-        self.stats().note_error(script.name, error);
-        TransportError::new(reason)
+    /// Counts a failure that is not the server's, and says it in the current span, that of the call.
+    fn failed(&self, script: &Script, kind: ErrorType, reason: String) -> TransportError {
+        self.stats().note_error(script.name, kind);
+        let error = TransportError::new(reason);
+        traced::fail_current(kind, &error);
+        error
     }
 
     /// Appends: refused at once when too much is on its way already.
@@ -198,12 +200,27 @@ impl Primaries {
         script: &Script,
         call: &Call<'_>,
     ) -> Result<Value, TransportError> {
+        let (primary, job) = (self.topology.server(partition), Job::Append(script, call));
+        let span = traced::begin(job, &primary, self.connector.deployment.redis.db());
+        let appended = span.within(self.append_on(primary, partition, script, call)).await;
+        span.end();
+        appended
+    }
+
+    async fn append_on(
+        &self,
+        primary: Server,
+        partition: Partition,
+        script: &Script,
+        call: &Call<'_>,
+    ) -> Result<Value, TransportError> {
         let bytes: usize = call.args.iter().chain(&call.keys).map(|part| part.len()).sum();
         let permits = u32::try_from(bytes / APPEND_LEN + 1).unwrap_or(u32::MAX);
         let _permit = self.in_flight.try_acquire_many(permits).map_err(|_| {
             self.failed(script, ErrorType::TooMuch, "too many commands wait for Redis".into())
         })?;
-        let mut values = self.run(partition, Job::Append(script, call)).await?.values.into_iter();
+        let done = self.run_from(primary, partition, None, Job::Append(script, call)).await?;
+        let mut values = done.values.into_iter();
         let answer = values.next().unwrap_or(Value::Nil);
         if matches!(&answer, Value::Array(said) if said.first() == Some(&Value::BulkString(b"fast".to_vec())))
         {

@@ -6,7 +6,8 @@ use opentelemetry::{
 };
 use opentelemetry_semantic_conventions::attribute::{
     DB_NAMESPACE, DB_OPERATION_BATCH_SIZE, DB_OPERATION_NAME, DB_RESPONSE_STATUS_CODE,
-    DB_STORED_PROCEDURE_NAME, DB_SYSTEM_NAME, ERROR_TYPE, SERVER_ADDRESS, SERVER_PORT,
+    DB_STORED_PROCEDURE_NAME, DB_SYSTEM_NAME, ERROR_TYPE, NETWORK_PEER_ADDRESS, NETWORK_PEER_PORT,
+    SERVER_ADDRESS, SERVER_PORT,
 };
 use redis::RedisError;
 use rivulet_node::{
@@ -39,14 +40,17 @@ pub(crate) fn begin(job: Job<'_>, server: &Server, database: i64) -> Span {
     })
 }
 
-/// Where a server is, as attributes.
+/// Where a server is, as attributes. The peer is known where it is not found by a name, as clusters and Sentinels tell it:
+/// the client library does not say to which of a name's addresses it is connected.
 fn place(server: &Server) -> impl Iterator<Item = KeyValue> {
-    let (address, port) = match server {
-        Server::Tcp(host, port) => (host.clone(), Some(*port)),
-        Server::Unix(path) => (path.display().to_string(), None),
+    let (address, port, is_peer) = match server {
+        Server::Tcp(host, port) => (host.clone(), Some(*port), host.parse::<std::net::IpAddr>().is_ok()),
+        Server::Unix(path) => (path.display().to_string(), None, true),
     };
-    let port = port.map(|port| KeyValue::new(SERVER_PORT, i64::from(port)));
-    [KeyValue::new(SERVER_ADDRESS, address)].into_iter().chain(port)
+    let at = move |name: &'static str| port.map(|port| KeyValue::new(name, i64::from(port)));
+    let peer = is_peer.then(|| KeyValue::new(NETWORK_PEER_ADDRESS, address.clone()));
+    let peer = peer.into_iter().chain(at(NETWORK_PEER_PORT).filter(|_| is_peer));
+    [KeyValue::new(SERVER_ADDRESS, address)].into_iter().chain(at(SERVER_PORT)).chain(peer)
 }
 
 /// What becomes of a call that a server refused, or that did not get through to it. The current span, that of the call,

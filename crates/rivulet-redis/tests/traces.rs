@@ -17,18 +17,21 @@ use opentelemetry::{
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use rivulet_core::{Grants, LastEventId, Matcher, Partitions, Topic, Update};
 use rivulet_node::{
-    AppendError, Limit, Node, NodeConfig, Quota, Scope, SubscribeRequest, Wanted, WhenAway, trace,
+    AppendError, Limit, Node, NodeConfig, Quota, Scope, SubscribeRequest, Wanted, WhenAway,
+    trace::{self, Ratio, Sampling},
 };
+use rivulet_redis::{RedisConfig, RedisTransport};
 
 /// Records what belongs to a recorded trace from now on; what belongs to none as `roots` says. A test is a process of its
 /// own.
-fn record(roots: Sampler) -> InMemorySpanExporter {
+fn record(roots: Ratio) -> InMemorySpanExporter {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder()
-        .with_sampler(Sampler::ParentBased(Box::new(roots)))
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
         .with_simple_exporter(exporter.clone())
         .build();
-    trace::start(BoxedTracer::new(Box::new(provider.tracer("test"))));
+    let tracer = BoxedTracer::new(Box::new(provider.tracer("test")));
+    trace::start(tracer, Sampling { roots, follows: true });
     exporter
 }
 
@@ -81,7 +84,7 @@ fn has(span: &SpanData, attributes: &[KeyValue]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_is_recorded_with_its_script_and_server() {
-    let exporter = record(Sampler::AlwaysOff);
+    let exporter = record(Ratio::NONE);
     let server = RedisServer::start().await;
     let node = node(&server).await;
     publish(&node).await.unwrap();
@@ -103,6 +106,8 @@ async fn an_append_is_recorded_with_its_script_and_server() {
             KeyValue::new("db.namespace", "0"),
             KeyValue::new("server.address", "127.0.0.1"),
             KeyValue::new("server.port", port),
+            KeyValue::new("network.peer.address", "127.0.0.1"),
+            KeyValue::new("network.peer.port", port),
         ],
     );
     assert!(!format!("{spans:?}").contains("canary"), "no content");
@@ -110,7 +115,7 @@ async fn an_append_is_recorded_with_its_script_and_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_of_redis_is_named() {
-    let exporter = record(Sampler::AlwaysOff);
+    let exporter = record(Ratio::NONE);
     let server = RedisServer::start().await;
     let node = node(&server).await;
     let _: String = server.command(&["CONFIG", "SET", "maxmemory", "1"]).await;
@@ -125,7 +130,7 @@ async fn an_error_of_redis_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_gone_is_named_too() {
-    let exporter = record(Sampler::AlwaysOff);
+    let exporter = record(Ratio::NONE);
     let mut server = RedisServer::start().await;
     let node = node(&server).await;
     server.stop();
@@ -140,7 +145,7 @@ async fn a_redis_that_is_gone_is_named_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_break_and_what_is_read_after_it_are_recorded() {
-    let exporter = record(Sampler::AlwaysOn);
+    let exporter = record(Ratio::ALL);
     let server = RedisServer::start().await;
     let node = node(&server).await;
     let is_live = || async { node.feed_status() == rivulet_node::FeedStatus::Live };
@@ -166,11 +171,64 @@ async fn a_break_and_what_is_read_after_it_are_recorded() {
     let reads = named(&exporter, "EVALSHA index");
     assert!(reads.iter().any(|read| read.parent_span_id == backfill.span_context.span_id()), "{reads:?}");
     assert!(reconnect.end_time.duration_since(reconnect.start_time).unwrap() < Duration::from_secs(20));
+    assert_eq!(reconnect.status, Status::Unset, "the first attempt did it");
+    has(reconnect, &[KeyValue::new("rivulet.attempts_failed", 0)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_that_is_not_over_at_once_is_an_error_and_recorded_whatever_the_share() {
+    let exporter = record(Ratio::new(1e-12));
+    let mut server = RedisServer::start().await;
+    let node = node(&server).await;
+    let is_live = || async { node.feed_status() == rivulet_node::FeedStatus::Live };
+    eventually("the feed is live", is_live).await;
+    assert!(!named(&exporter, "backfill").is_empty(), "that is rare too");
+    server.stop();
+    // Each of them is counted as soon as it has failed.
+    eventually("attempts fail", || async {
+        matches!(node.feed_status(), rivulet_node::FeedStatus::Stale(stale) if stale[0].reason.contains("refused"))
+    })
+    .await;
+    server.start_again().await;
+    eventually("the outage is over", || async { named(&exporter, "reconnect").len() == 1 }).await;
+    let reconnect = &named(&exporter, "reconnect")[0];
+    has(reconnect, &[KeyValue::new("error.type", "connection")]);
+    assert!(matches!(&reconnect.status, Status::Error { description } if description.contains("127.0.0.1")));
+    assert!(matches!(value(reconnect, "rivulet.attempts_failed"), Some(Value::I64(1..))), "{reconnect:?}");
+    assert_eq!(named(&exporter, "EVALSHA tick").len(), 0, "ticks belong to nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_replicas_do_not_have_in_time_is_an_error_of_the_script_too() {
+    let exporter = record(Ratio::NONE);
+    let server = RedisServer::start().await;
+    let config = RedisConfig { wait_replicas: 1, ..server.config() };
+    let (transport, feed) = RedisTransport::connect(config).await.unwrap();
+    let node = Node::start(transport, feed, NodeConfig::default());
+    publish(&node).await.unwrap_err();
+    let (send, append) = (&named(&exporter, "send")[0], &named(&exporter, "EVALSHA append")[0]);
+    has(append, &[KeyValue::new("error.type", "replicas")]);
+    assert_eq!(append.parent_span_id, send.span_context.span_id());
+    for span in [send, append] {
+        assert!(matches!(&span.status, Status::Error { description } if description.contains("1 replicas")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_sent_because_too_much_is_on_its_way_is_an_error_of_the_script_too() {
+    let exporter = record(Ratio::NONE);
+    let server = RedisServer::start().await;
+    let node = node(&server).await;
+    let large = Update { data: vec![b'x'; 65 << 20].into(), ..update() };
+    node.publish(large, None, Vec::new()).with_context(recorded()).await.unwrap_err();
+    let append = &named(&exporter, "EVALSHA append")[0];
+    has(append, &[KeyValue::new("error.type", "too_much")]);
+    assert!(matches!(append.status, Status::Error { .. }), "{append:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_subscription_asks_redis_is_recorded_below_its_step() {
-    let exporter = record(Sampler::AlwaysOff);
+    let exporter = record(Ratio::NONE);
     let server = RedisServer::start().await;
     let node = node(&server).await;
     let first = node.publish(update(), None, Vec::new()).await.unwrap();

@@ -139,7 +139,10 @@ impl Config {
         let file = file_text(matches, environment)?;
         let config = Self::check(&Layers::resolve(matches, environment, file.as_deref()), None);
         match (config, TelemetryConfig::read(environment)) {
-            (Ok(config), Ok(telemetry)) => Ok(Self { telemetry, ..config }),
+            (Ok(mut config), Ok((telemetry, said))) => {
+                config.warnings.extend(said);
+                Ok(Self { telemetry, ..config })
+            }
             (config, telemetry) => {
                 Err([config.err(), telemetry.err()].into_iter().flatten().flatten().collect())
             }

@@ -6,6 +6,7 @@
 mod config;
 mod exporter;
 mod gate;
+mod ids;
 mod pipeline;
 mod report;
 mod resource;

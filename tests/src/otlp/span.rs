@@ -68,6 +68,11 @@ impl Span {
         self.raw.links.iter().map(|link| (hex(&link.trace_id), hex(&link.span_id))).collect()
     }
 
+    /// What happened within it: name and attributes.
+    pub fn events(&self) -> Vec<(String, BTreeMap<String, String>)> {
+        self.raw.events.iter().map(|event| (event.name.clone(), texts(&event.attributes))).collect()
+    }
+
     /// Whether its status is an error.
     pub fn is_error(&self) -> bool {
         self.raw.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error)

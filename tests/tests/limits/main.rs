@@ -10,5 +10,6 @@ mod proxies;
 mod quotas;
 mod rates;
 mod shed;
+mod slot;
 mod tls;
 mod tokens;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use regex::Regex;
-use rivulet_tests::{Backend, Hub};
+use rivulet_tests::{Backend, Hub, tokens};
 use serde_json::Value;
 
 use super::{
@@ -70,8 +70,11 @@ fn array(value: &Value) -> &Vec<Value> {
 /// What nodes of both transports show when they have been used a little.
 async fn scrapes() -> Vec<Sample> {
     let mut found = Vec::new();
+    let set = tokens::key_set_file();
+    let issuer = format!("{}=jwks:@{}", tokens::ISSUER, set.path().display());
     for backend in [Backend::Redis, Backend::Memory] {
-        let hub = backend.hub_with(&["--limit-connections-total", "1000"]).await;
+        let flags = ["--limit-connections-total", "1000", "--trusted-issuer", &issuer];
+        let hub = backend.hub_with(&flags).await;
         use_a_little(&hub).await;
         found.extend(samples(hub.metrics().text()));
     }

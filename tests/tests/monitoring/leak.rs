@@ -29,10 +29,9 @@ const VISITORS: usize = 300;
 const AT_ONCE: usize = 25;
 
 /// What the alert looks at.
-const RECORDED: [&str; 6] = [
+const RECORDED: [&str; 5] = [
     "rivulet_heap_bytes",
-    "rivulet_ring_bytes",
-    "rivulet_pinned_bytes",
+    "rivulet_frame_bytes",
     "rivulet_body_bytes",
     "rivulet_connections",
     "rivulet_build_info",

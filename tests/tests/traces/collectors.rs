@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rivulet_tests::{
     Hub, PATIENCE, eventually,
+    metrics::Metrics,
     otlp::{Collector, Mode},
     port,
 };
@@ -13,6 +14,7 @@ use crate::stage::{node, publish, publish_traced, published, sampled, trace_id, 
 const PUBLISHES: usize = 200;
 /// Two spans of each publish wait at most: most of them find no room.
 const QUEUE: (&str, &str) = ("OTEL_BSP_MAX_QUEUE_SIZE", "64");
+const QUEUE_LEN_MAX: f64 = 64.0;
 /// How long an export may take: longer than all publishes of a test.
 const TIMEOUT: (&str, &str) = ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000");
 /// The hub waits two seconds for the receiver, and takes some itself.
@@ -34,6 +36,27 @@ async fn median(hub: &Hub) -> Duration {
 /// Generous, for machines that do other things: a publish that waited for a receiver would take seconds.
 fn expect_no_slower(name: &str, median: Duration, without: Duration) {
     assert!(median <= 4 * without + Duration::from_millis(20), "{name}: {median:?}, without {without:?}");
+}
+
+/// Waits until the metrics know of every span, and of some that were lost in this way; `None`: they need not be.
+async fn expect_counted(hub: &Hub, name: &str, lost: Option<&str>) {
+    eventually(format!("{name}: every span is counted"), PATIENCE, || async {
+        let metrics = Metrics::scrape(hub.admin())?;
+        let read = |name: &str, labels: &str| metrics.sum(name, labels).ok_or(format!("no {name}"));
+        let dropped = |reason: &str| read("rivulet_spans_dropped_total", &format!("reason=\"{reason}\""));
+        let (full, failed) = (dropped("queue_full")?, dropped("export_failed")?);
+        let (ended, exported) =
+            (read("rivulet_spans_ended_total", "")?, read("rivulet_spans_exported_total", "")?);
+        let waiting = read("rivulet_span_queue_length", "")?;
+        let counts = format!("{ended} = {exported} + {full} + {failed} + {waiting}");
+        let is_right = ended == exported + full + failed + waiting && waiting <= QUEUE_LEN_MAX;
+        #[expect(clippy::cast_precision_loss, reason = "there are few")]
+        let is_whole = ended >= 2.0 * PUBLISHES as f64;
+        let is_said =
+            lost.is_none_or(|reason| if reason == "queue_full" { full > 0.0 } else { failed > 0.0 });
+        if is_right && is_whole && is_said { Ok(()) } else { Err(counts) }
+    })
+    .await;
 }
 
 /// Stops it, and answers how long that took.
@@ -63,6 +86,8 @@ async fn a_receiver_that_is_away_slow_or_mute_slows_nobody() {
         collector.set(mode);
         let mut hub = node(variables).await;
         expect_no_slower(name, median(&hub).await, without);
+        let lost = if name == "takes" { None } else { Some("queue_full") };
+        expect_counted(&hub, name, if name == "away" { Some("export_failed") } else { lost }).await;
         let took = stop(&mut hub);
         assert!(took < STOPPED, "{name}: {took:?}\n{}", hub.log());
     }

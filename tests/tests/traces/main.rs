@@ -5,6 +5,8 @@ mod collectors;
 mod errors;
 mod export;
 mod journey;
+mod linked;
+mod redirections;
 mod sampling;
 mod stage;
 mod variables;

@@ -1,8 +1,10 @@
-//! Wrong variables stop the start, with every other mistake.
+//! Wrong variables stop the start, with every other mistake, if there is an endpoint.
 
 use std::process::{Command, Stdio};
 
 use rivulet_tests::hub;
+
+use crate::stage::{node, publish_traced, with};
 
 #[test]
 fn wrong_variables_stop_the_start_and_are_listed_with_every_other_mistake() {
@@ -28,4 +30,16 @@ fn wrong_variables_stop_the_start_and_are_listed_with_every_other_mistake() {
         assert!(said.contains(name), "{name} is not in {said}");
     }
     assert_eq!(said.lines().count(), expected.len(), "{said}");
+}
+
+#[tokio::test]
+async fn without_an_endpoint_what_is_meant_for_others_is_a_warning() {
+    let foreign = [("OTEL_PROPAGATORS", "b3multi"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")];
+    let hub = node(&with(&[], &foreign)).await;
+    for (name, value) in foreign {
+        let warnings = hub.log();
+        let mut warnings = warnings.lines().filter(|line| line.contains(" WARN ") && line.contains(name));
+        assert!(warnings.next().is_some_and(|line| line.contains(value)), "{name}: {}", hub.log());
+    }
+    publish_traced(&hub, "a").await;
 }

@@ -1,7 +1,7 @@
 //! The door: finds a request's token and verifies it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -15,9 +15,9 @@ use super::{
     claims::Claims,
     credential::Places,
     error::{Refusal, quoted},
-    kept_fresh::KeptFresh,
+    kept_fresh::{KeptFresh, NamedSet},
     key_cache::{KeySetReads, RefreshTiming},
-    keys::{KeyLoader, Keys, RoleKeys},
+    keys::{KeyLoader, Keys, Owner, RoleKeys},
     limits_claim,
     token::Token,
     v0, v1,
@@ -30,9 +30,9 @@ pub struct Authorizer {
     places: Places,
     leeway: Duration,
     limits_claim: Option<String>,
-    pub(super) caches: Vec<Arc<KeptFresh>>,
-    /// Of key sets that predecessors had and this one has not: what was counted stays counted.
-    reads_before: KeySetReads,
+    pub(super) caches: Vec<NamedSet>,
+    /// What was counted under a name by sets that have it no more: what was counted stays counted.
+    reads_before: BTreeMap<String, KeySetReads>,
 }
 
 /// Dialect 1.0: its configuration, and the keys by issuer.
@@ -67,28 +67,52 @@ impl Authorizer {
         timing: RefreshTiming,
         before: Option<&Self>,
     ) -> Result<Self, Vec<AuthConfigError>> {
-        let mut loader = KeyLoader::new(timing, before.map_or_else(Vec::new, |before| before.caches.clone()));
+        let mut loader = KeyLoader::new(timing, before.map_or_else(Vec::new, Self::kept));
         let places = Places {
             v0_cookie: config.v0.as_ref().map(|v0| v0.cookie_name.clone()),
             v1_cookie: config.v1.as_ref().map(|v1| v1.cookie_name.clone()),
         };
         let v0 = config.v0.map(|v0| {
             loader.check_cookie_name("v0.cookie_name", &v0.cookie_name);
-            loader.load_roles("v0", v0.publisher.as_ref(), v0.subscriber.as_ref())
+            loader.load_roles(Owner::V0, v0.publisher.as_ref(), v0.subscriber.as_ref())
         });
         let v1 = config.v1.map(|config| V1 { issuers: loader.load_issuers(&config), config });
         let limits_claim = config.limits_claim.inspect(|name| loader.check_limits_claim(name));
-        let caches = loader.caches();
+        let mut caches = loader.caches();
         loader.finish()?;
         let leeway = config.leeway;
-        let reads_before = before.map_or_else(KeySetReads::default, |before| before.reads_without(&caches));
+        let reads_before = before.map(|before| before.hand_counts_on(&mut caches)).unwrap_or_default();
         Ok(Self { v0, v1, places, leeway, limits_claim, caches, reads_before })
+    }
+
+    fn kept(&self) -> Vec<Arc<KeptFresh>> {
+        self.caches.iter().map(|set| Arc::clone(&set.kept)).collect()
+    }
+
+    /// What its successor, which has these sets, has to count as read before, by name.
+    fn hand_counts_on(&self, successors: &mut [NamedSet]) -> BTreeMap<String, KeySetReads> {
+        let mut before = self.reads_before.clone();
+        for set in &self.caches {
+            let reads = set.reads();
+            let successor = successors.iter_mut().find(|other| Arc::ptr_eq(&other.kept, &set.kept));
+            match successor {
+                Some(same) if same.name == set.name => same.counted_elsewhere = set.counted_elsewhere,
+                renamed => {
+                    *before.entry(set.name.clone()).or_default() += reads;
+                    if let Some(renamed) = renamed {
+                        renamed.counted_elsewhere = set.counted_elsewhere;
+                        renamed.counted_elsewhere += reads;
+                    }
+                }
+            }
+        }
+        before
     }
 
     /// Starts the tasks that keep key sets fresh on `runtime`, each once; they end when the last authorizer that has the set
     /// is dropped. Without it, sets behind URLs are never read, and those in files never again.
     pub fn start(&self, runtime: &Handle) {
-        self.caches.iter().for_each(|kept| kept.start(runtime));
+        self.caches.iter().for_each(|set| set.kept.start(runtime));
     }
 
     /// Whether tokens of `dialect` are accepted at all.
@@ -110,18 +134,14 @@ impl Authorizer {
         self.v1.as_ref().map(|v1| &v1.config)
     }
 
-    /// What has become of the reads of all key sets.
-    pub fn key_set_reads(&self) -> KeySetReads {
-        self.reads_without(&[])
-    }
-
-    /// The same without those of sets that are counted elsewhere.
-    fn reads_without(&self, others: &[Arc<KeptFresh>]) -> KeySetReads {
-        let own = self.caches.iter().filter(|kept| !others.iter().any(|other| Arc::ptr_eq(kept, other)));
-        own.map(|kept| kept.cache.reads()).fold(self.reads_before, |sum, reads| KeySetReads {
-            done: sum.done + reads.done,
-            failed: sum.failed + reads.failed,
-        })
+    /// What has become of the reads of each key set. They are named by whose they are: `publisher`, `subscriber`, `issuer_0`
+    /// for the first trusted issuer; one that is several's has the name of the first.
+    pub fn key_set_reads(&self) -> BTreeMap<String, KeySetReads> {
+        let mut reads = self.reads_before.clone();
+        for set in &self.caches {
+            *reads.entry(set.name.clone()).or_default() += set.reads();
+        }
+        reads
     }
 
     /// Finds the request's token: header, else query (0.x), else cookie. `None`: the request is anonymous.

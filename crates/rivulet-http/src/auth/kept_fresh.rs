@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use super::{KeySource, key_cache::KeyCache};
+use super::{
+    KeySource,
+    key_cache::{KeyCache, KeySetReads},
+};
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -24,6 +27,27 @@ impl KeptFresh {
     /// Starts the task, once.
     pub(super) fn start(&self, runtime: &Handle) {
         self.task.get_or_init(|| Task(runtime.spawn(Arc::clone(&self.cache).keep_fresh())));
+    }
+}
+
+/// A key set under the name that the configuration gives it.
+#[derive(Debug)]
+pub(super) struct NamedSet {
+    pub(super) name: String,
+    pub(super) kept: Arc<KeptFresh>,
+    /// The reads of the set while it had another name.
+    pub(super) counted_elsewhere: KeySetReads,
+}
+
+impl NamedSet {
+    pub(super) fn new(name: String, kept: Arc<KeptFresh>) -> Self {
+        Self { name, kept, counted_elsewhere: KeySetReads::default() }
+    }
+
+    /// The reads under this name.
+    pub(super) fn reads(&self) -> KeySetReads {
+        let (all, elsewhere) = (self.kept.cache.reads(), self.counted_elsewhere);
+        KeySetReads { done: all.done - elsewhere.done, failed: all.failed - elsewhere.failed }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A key set that is kept fresh: read periodically, and at once when a token names a key that it does not hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::AddAssign, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use tokio::{
@@ -48,13 +48,20 @@ struct Reads {
     running: bool,
 }
 
-/// What has become of the reads of key sets since the hub started, those at its start not counted.
+/// What has become of the reads of a key set since the hub started, the one at its start not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeySetReads {
-    /// They have been read.
+    /// It has been read.
     pub done: u64,
-    /// They could not be.
+    /// It could not be.
     pub failed: u64,
+}
+
+impl AddAssign for KeySetReads {
+    fn add_assign(&mut self, other: Self) {
+        self.done += other.done;
+        self.failed += other.failed;
+    }
 }
 
 /// A key set and the reads that keep it fresh. Verifying never blocks a read, nor the other way round.

@@ -7,7 +7,7 @@ use super::{
     bearer::KeyName,
     check_limits_claim,
     error::Refusal,
-    kept_fresh::KeptFresh,
+    kept_fresh::{KeptFresh, NamedSet},
     key::VerificationKey,
     key_cache::{KeyCache, RefreshTiming},
     key_source::{KeySetSource, is_protected, read_file},
@@ -48,11 +48,40 @@ impl RoleKeys {
     }
 }
 
+/// Whose keys are loaded.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    /// Those of dialect 0.x.
+    V0,
+    /// Those of the trusted issuer with this place in the list.
+    Issuer(usize),
+}
+
+impl Owner {
+    /// Where it stands in the configuration.
+    fn field(self) -> String {
+        match self {
+            Self::V0 => "v0".to_owned(),
+            Self::Issuer(index) => format!("v1.issuers[{index}]"),
+        }
+    }
+
+    /// How its key set is called in metrics. An issuer has one for both roles.
+    fn set(self, role: &str) -> String {
+        match self {
+            Self::V0 => role.to_owned(),
+            Self::Issuer(index) => format!("issuer_{index}"),
+        }
+    }
+}
+
 /// Turns configured sources into keys, each source once, and collects what is wrong with them.
 #[derive(Debug, Default)]
 pub(super) struct KeyLoader {
     timing: RefreshTiming,
     loaded: HashMap<KeySource, Option<Keys>>,
+    /// How a source is called in metrics: after whose it is, and if it is several's, the first.
+    names: HashMap<KeySource, String>,
     /// Sets behind URLs that a predecessor keeps fresh: they are not asked for anew.
     known: Vec<Arc<KeptFresh>>,
     /// Those of them that are used.
@@ -102,11 +131,12 @@ impl KeyLoader {
         }
         let mut issuers = HashMap::new();
         for (index, trusted) in config.issuers.iter().enumerate() {
-            let field = format!("v1.issuers[{index}]");
+            let owner = Owner::Issuer(index);
+            let field = owner.field();
             if trusted.issuer.is_empty() {
                 self.reject(format!("{field}.issuer"), "must not be empty");
             }
-            let keys = self.load_roles(&field, trusted.publisher.as_ref(), trusted.subscriber.as_ref());
+            let keys = self.load_roles(owner, trusted.publisher.as_ref(), trusted.subscriber.as_ref());
             if issuers.insert(trusted.issuer.clone(), keys).is_some() {
                 self.reject(format!("{field}.issuer"), format!("{:?} is listed twice", trusted.issuer));
             }
@@ -114,30 +144,32 @@ impl KeyLoader {
         issuers
     }
 
-    /// The keys of a dialect or an issuer, which stands at `field`.
+    /// The keys of a dialect or an issuer.
     pub(super) fn load_roles(
         &mut self,
-        field: &str,
+        owner: Owner,
         publisher: Option<&KeySource>,
         subscriber: Option<&KeySource>,
     ) -> RoleKeys {
         if publisher.is_none() && subscriber.is_none() {
-            self.reject(field, "needs keys for publishers, for subscribers, or for both");
+            self.reject(owner.field(), "needs keys for publishers, for subscribers, or for both");
         }
         RoleKeys {
-            publisher: publisher.and_then(|source| self.load(&format!("{field}.publisher"), source)),
-            subscriber: subscriber.and_then(|source| self.load(&format!("{field}.subscriber"), source)),
+            publisher: publisher.and_then(|source| self.load(owner, "publisher", source)),
+            subscriber: subscriber.and_then(|source| self.load(owner, "subscriber", source)),
         }
     }
 
-    fn load(&mut self, field: &str, source: &KeySource) -> Option<Keys> {
+    fn load(&mut self, owner: Owner, role: &str, source: &KeySource) -> Option<Keys> {
+        self.names.entry(source.clone()).or_insert_with(|| owner.set(role));
         if let Some(keys) = self.loaded.get(source) {
             return keys.clone();
         }
         if let Some(kept) = self.known(source) {
             return Some(Keys::Cached(Arc::clone(&kept.cache)));
         }
-        let keys = read(source, self.timing).map_err(|rule| self.reject(field, rule)).ok();
+        let read = read(source, self.timing);
+        let keys = read.map_err(|rule| self.reject(format!("{}.{role}", owner.field()), rule)).ok();
         self.loaded.insert(source.clone(), keys.clone());
         keys
     }
@@ -154,13 +186,14 @@ impl KeyLoader {
         Some(kept)
     }
 
-    /// The key sets that have to be kept fresh.
-    pub(super) fn caches(&self) -> Vec<Arc<KeptFresh>> {
+    /// The key sets that have to be kept fresh, with their names.
+    pub(super) fn caches(&self) -> Vec<NamedSet> {
         let cached = |(source, keys): (&KeySource, &Option<Keys>)| match keys {
             Some(Keys::Cached(cache)) => Some(KeptFresh::new(source.clone(), Arc::clone(cache))),
             _ => None,
         };
-        self.loaded.iter().filter_map(cached).chain(self.taken_over.iter().cloned()).collect()
+        let kept = self.loaded.iter().filter_map(cached).chain(self.taken_over.iter().cloned());
+        kept.map(|kept| NamedSet::new(self.names[&kept.source].clone(), kept)).collect()
     }
 }
 

@@ -29,7 +29,7 @@ async fn pages(reads_max: usize, updates: usize, data: &'static [u8]) -> (Arc<Pa
         };
         positions.push(transport.append(update, None, &[]).await.unwrap());
     }
-    let encoding = Encoding { partitions: transport.partitions(), exposes_trace: false };
+    let encoding = Encoding::plain(transport.partitions());
     (Pages::new(transport, encoding, Handle::current(), Arc::new(Semaphore::new(reads_max))), positions)
 }
 

@@ -85,6 +85,8 @@ async fn a_slow_reader_ends_alone() {
             assert!(healthy.data().await.unwrap().starts_with(&format!("{n} ")));
             let stats = hub.node.stats();
             assert!(stats.ring_bytes <= (1 << 20) + 4096, "the ring is bounded: {stats:?}");
+            assert_eq!(stats.ring_frames, stats.ring_frames_max, "there is one ring: {stats:?}");
+            assert!(stats.ring_frames * 2_000 <= stats.ring_bytes, "{stats:?}");
         }
         tokio::time::sleep(Duration::from_secs(21)).await;
         let stats = hub.node.stats();

@@ -102,6 +102,8 @@ impl Hub {
                     + stats.seats
                     + stats.sources
                     + stats.behind
+                    + stats.ring_frames
+                    + stats.ring_frames_max
                     + stats.ring_bytes
                     + stats.pinned_bytes
                     + stats.reserved

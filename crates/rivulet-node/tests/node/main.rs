@@ -13,6 +13,7 @@ mod measures;
 mod partitions;
 mod resume;
 mod room;
+mod sampling;
 mod sharing;
 mod shed;
 mod stalled;

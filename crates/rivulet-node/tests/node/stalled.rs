@@ -69,6 +69,39 @@ async fn a_crowd_that_reads_the_same_large_update_slowly_pins_it_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_counts_once_in_memory_however_many_rings_and_workers_hold_it() {
+    local(async {
+        let hub = Hub::start(quiet());
+        let topics = ["a", "b", "c", "d"];
+        let mut readers = Vec::new();
+        for topic in topics {
+            readers.push(hub.subscribe(exact(&[topic]), 64).await);
+        }
+        let elsewhere = LocalSet::new();
+        let other = elsewhere.run_until(async {
+            let reserved = hub.node.enter().reserve(exact(&topics[..1]), None).await.unwrap();
+            hub.open(reserved, 64)
+        });
+        readers.push(other.await);
+        let (data, updates) = ("x".repeat(100_000), 5);
+        for _ in 0..updates {
+            hub.publish(&topics, &data).await;
+        }
+        elsewhere.run_until(sleep(Duration::from_millis(300))).await;
+        let stats = hub.node.stats();
+        assert_eq!((stats.ring_frames, stats.ring_frames_max), (readers.len() * updates, updates));
+        assert!(stats.ring_bytes > readers.len() * updates * data.len(), "{stats:?}");
+        let once = updates * data.len();
+        assert!((once..once + 5_000).contains(&stats.frame_bytes), "{stats:?}");
+        elsewhere.run_until(async { drop(readers) }).await;
+        drop(elsewhere);
+        hub.is_empty_again().await;
+        assert_eq!(hub.node.stats().frame_bytes, 0, "nobody holds them any more");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_rest_of_a_large_update_does_not_keep_all_of_it_if_it_is_small() {
     local(async {
         let hub = Hub::start(quiet());

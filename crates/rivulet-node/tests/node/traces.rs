@@ -10,7 +10,10 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{InMemorySpanExporter, Sampler, SdkTracerProvider, SpanData};
 use rivulet_core::{Grants, Matcher, Update};
-use rivulet_node::{KickTarget, NodeConfig, TraceUpdates, trace};
+use rivulet_node::{
+    KickTarget, NodeConfig, TraceUpdates,
+    trace::{self, Ratio, Sampling},
+};
 
 use crate::harness::{Client, Hub, exact, local, request, update};
 
@@ -20,16 +23,17 @@ const REQUEST: u64 = 0x00f0_67aa_0ba9_02b7;
 
 /// Records from now on what belongs to a recorded trace, and nothing else. A test is a process of its own.
 fn record() -> InMemorySpanExporter {
-    record_with(Sampler::AlwaysOff)
+    record_with(Ratio::NONE)
 }
 
 /// The same, with another opinion about what belongs to no trace.
-fn record_with(roots: Sampler) -> InMemorySpanExporter {
+fn record_with(roots: Ratio) -> InMemorySpanExporter {
     let exporter = InMemorySpanExporter::default();
-    let sampler = trace::HonouringLinks(Sampler::ParentBased(Box::new(roots)));
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOn));
     let provider =
         SdkTracerProvider::builder().with_sampler(sampler).with_simple_exporter(exporter.clone()).build();
-    trace::start(BoxedTracer::new(Box::new(provider.tracer("test"))));
+    let tracer = BoxedTracer::new(Box::new(provider.tracer("test")));
+    trace::start(tracer, Sampling { roots, follows: true });
     exporter
 }
 
@@ -312,7 +316,7 @@ async fn a_replay_that_meets_a_gap_says_so() {
 #[tokio::test]
 async fn a_drain_and_a_kick_have_traces_of_their_own() {
     local(async {
-        let (exporter, hub) = (record_with(Sampler::AlwaysOn), Hub::start(NodeConfig::default()));
+        let (exporter, hub) = (record_with(Ratio::ALL), Hub::start(NodeConfig::default()));
         let reserved = hub.reserve_as(&hub.worker, exact(&["a"]), "sub:alice", "192.0.2.7").await.unwrap();
         let mut kicked = hub.open(reserved, 1 << 16);
         let target = KickTarget { subject: Some("sub:alice".to_owned()), ..KickTarget::default() };

@@ -43,6 +43,8 @@ pub(super) struct Lessee {
     /// Those that Redis may count: the one in use, and such as were to take its place and perhaps did.
     earlier: Vec<Arc<str>>,
     renewal: Instant,
+    /// When the lease was begun or renewed last, as far as is known.
+    leased: Instant,
     /// When others are not waited for any more, while some are missing.
     settled: Instant,
     /// Whether Redis was told that this node leaves.
@@ -69,6 +71,7 @@ impl Lessee {
             connected,
             earlier: Vec::new(),
             renewal: Instant::now(),
+            leased: Instant::now(),
             settled: Instant::now(),
             told_to_leave: false,
             shrinking: JoinSet::new(),
@@ -150,6 +153,7 @@ impl Lessee {
     /// Takes a new incarnation, which holds what the ledger says.
     async fn join(&mut self) -> Result<(), TransportError> {
         self.limits.landed().await;
+        self.leased = Instant::now();
         self.primacy = primacy(&self.map.borrow_and_update());
         let new: Arc<str> = format!("{}.{:08x}", self.limits.node, rand::random::<u32>()).into();
         let (held, connections, began) = {
@@ -247,7 +251,8 @@ impl Lessee {
     }
 
     async fn renew(&mut self) {
-        self.renewal = Instant::now() + self.lease / RENEWALS;
+        let begun = Instant::now();
+        self.renewal = begun + self.lease / RENEWALS;
         let (incarnation, before) = {
             let state = self.limits.state.lock();
             match state.phase {
@@ -265,6 +270,7 @@ impl Lessee {
             }
             Ok(Leased::Alive(renewed)) => {
                 self.told_to_leave = leaves;
+                self.leased = begun;
                 let mut state = self.limits.state.lock();
                 if state.phase != Phase::Settling {
                     (state.nodes, state.others) = (renewed.nodes, renewed.others);
@@ -273,6 +279,10 @@ impl Lessee {
                 }
             }
             Ok(Leased::Lapsed) => self.limits.doubt(&incarnation, "its lease has ended"),
+            Err(error) if self.leased.elapsed() >= self.lease => {
+                // Others count without this node by now, whether Redis says so or does not answer.
+                self.limits.doubt(&incarnation, &error.reason);
+            }
             Err(error) => {
                 // Renewing twice does no harm: nothing is uncertain yet.
                 tracing::debug!(%error, "the lease in Redis was not renewed; trying again");

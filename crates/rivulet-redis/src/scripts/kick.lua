@@ -9,10 +9,12 @@ if message ~= '' then
   local function oldest(to, len) return call('ZRANGEBYSCORE', KEYS[3], '-inf', to, 'LIMIT', 0, len) end
   local function forget(kicks) if #kicks > 0 then call('ZREM', KEYS[3], unpack(kicks)) end end
   forget(oldest(string.format('(%.0f', now - ARGV[5]), ARGV[6]))
-  -- When it is said again, it is not told later.
-  call('ZADD', KEYS[3], 'NX', string.format('%.0f', now), message)
+  -- When it is said again, it is not told later: who hears only that learns how long ago it was.
+  local is_new = call('ZADD', KEYS[3], 'NX', string.format('%.0f', now), message) == 1
+  local told = not is_new and call('ZSCORE', KEYS[3], message)
   if #call('ZRANGEBYSCORE', KEYS[3], '-inf', '+inf', 'LIMIT', ARGV[6], 1) > 0 then forget(oldest('+inf', 1)) end
   call('PEXPIREAT', KEYS[3], string.format('%.0f', math.ceil((now + ARGV[5]) / 1000)))
+  if told then message = message .. '\n' .. string.format('%.0f', now - told) end
   call(ARGV[3], ARGV[2], message)
 end
 return { live(now), call('HGETALL', KEYS[2]) }

@@ -1,5 +1,8 @@
 //! Kicks on several nodes, of which not all may hear.
 
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
 use rivulet_node::{KickReport, KickTarget, Limit, Scope, Transport};
 use rivulet_tests::{
     PATIENCE,
@@ -11,6 +14,7 @@ use rivulet_tests::{
 use crate::player::{LEASE, Player, open, quota, told_in_the_end};
 
 const RECORD: &str = "{rivulet:0}q:kicks";
+const CONTROL: &str = "{rivulet:0}control";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_hears_nothing_is_told_of() {
@@ -134,6 +138,58 @@ async fn a_kick_is_said_again_to_whose_feed_is_broken_just_now() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_hears_only_that_a_kick_is_said_again_ends_nobody_who_came_later() {
+    let redis = RedisServer::start().await;
+    let one = Player::start(redis.url()).await;
+    let wanted = [quota(Limit::ConnectionsTotal, "", 99)];
+    one.fill(&wanted, 3).await;
+    let told = std::time::Instant::now();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    one.fill(&wanted, 2).await;
+    // Half way between those and these: the command may take a second.
+    let age = told.elapsed().as_micros() - 1_000_000;
+    let message = format!("K0000000000000001 {{\"scope\":[\"connections_total\",\"\"]}}\n{age}");
+    assert_eq!(redis.command(&["PUBLISH", CONTROL, &message]).unwrap(), "1");
+    eventually("those who were there are gone", PATIENCE, || async {
+        let left: Vec<usize> = one.held.lock().iter().map(|held| held.number).collect();
+        if left == [3, 4] { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kick_that_is_said_again_says_how_long_ago_it_was_told() {
+    let redis = RedisServer::start().await;
+    let one = Player::start(redis.url()).await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let (mut sink, mut messages) = client.get_async_pubsub().await.unwrap().split();
+    sink.subscribe(CONTROL).await.unwrap();
+    // A node that lives, and never answers.
+    let ghost =
+        "return redis.call('ZADD', '{rivulet:0}q:nodes', (redis.call('TIME')[1] + 60) * 1000, 'ghost.1')";
+    redis.command(&["EVAL", ghost, "0"]).unwrap();
+    let nobody =
+        KickTarget { scope: Some((Limit::ConnectionsPerIp, Scope::new("x"))), ..KickTarget::default() };
+    let report = one.transport.kick(&nobody).await.unwrap();
+    assert_eq!((report.nodes, report.nodes_unanswered), (1, 1));
+    let mut said = Vec::new();
+    while said.len() < 4 {
+        let message = tokio::time::timeout(PATIENCE, messages.next()).await.expect("it is said again");
+        said.push(message.unwrap().get_payload::<String>().unwrap());
+    }
+    assert!(!said[0].contains('\n'), "what is told first is told now: {said:?}");
+    let ages = said[1..].iter().map(|message| {
+        let (first, age) = message.split_once('\n').unwrap_or_else(|| panic!("no age in {message:?}"));
+        assert_eq!(first, said[0]);
+        age.parse::<u64>().unwrap()
+    });
+    let ages: Vec<u64> = ages.collect();
+    assert!(ages[0] >= 490_000 && ages.is_sorted() && ages[2] >= ages[0] + 900_000, "{ages:?}");
+    let kept = redis.command(&["ZRANGE", RECORD, "0", "-1"]).unwrap();
+    assert_eq!(kept, said[0], "one kick, as it was told first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_stranger_says_on_the_control_channel_kicks_nobody() {
     let redis = RedisServer::start().await;
     let one = Player::start(redis.url()).await;
@@ -141,7 +197,7 @@ async fn what_a_stranger_says_on_the_control_channel_kicks_nobody() {
     let garbage =
         ["K", "K ", "K0000000000000001", "K0000000000000001 {}", "K0000000000000001 {\"all\":true}", "?"];
     for message in garbage {
-        assert_eq!(redis.command(&["PUBLISH", "{rivulet:0}control", message]).unwrap(), "1");
+        assert_eq!(redis.command(&["PUBLISH", CONTROL, message]).unwrap(), "1");
     }
     let nobody =
         KickTarget { scope: Some((Limit::ConnectionsPerIp, Scope::new("x"))), ..KickTarget::default() };

@@ -16,7 +16,9 @@ use tracing_subscriber::fmt::{
 use super::line::Extra;
 
 /// What a line has of its own: an event's field of the same name is written as `fields.…`.
-const OWN: [&str; 6] = ["timestamp", "level", "target", "trace_id", "span_id", "unsaid"];
+const OWN: [&str; 5] = ["timestamp", "level", "target", "trace_id", "span_id"];
+/// The same of some lines only: how many like it were not said.
+const UNSAID: &str = "unsaid";
 /// What the `log` crate's events carry beside their message.
 const OF_LOG: &str = "log.";
 
@@ -39,7 +41,7 @@ fn line(event: &Event<'_>, fields: &Fields, extra: Extra) -> Result<String, serd
     map.serialize_entry("timestamp", &timestamp)?;
     map.serialize_entry("level", metadata.level().as_str())?;
     for (name, value) in &fields.values {
-        if OWN.contains(name) {
+        if OWN.contains(name) || (*name == UNSAID && extra.unsaid > 0) {
             map.serialize_entry(&format!("fields.{name}"), value)?;
         } else {
             map.serialize_entry(name, value)?;
@@ -47,7 +49,7 @@ fn line(event: &Event<'_>, fields: &Fields, extra: Extra) -> Result<String, serd
     }
     map.serialize_entry("target", fields.log_target.as_deref().unwrap_or(metadata.target()))?;
     if extra.unsaid > 0 {
-        map.serialize_entry("unsaid", &extra.unsaid)?;
+        map.serialize_entry(UNSAID, &extra.unsaid)?;
     }
     if let Some((trace_id, span_id)) = extra.span {
         map.serialize_entry("trace_id", &format_args!("{trace_id}"))?;

@@ -60,8 +60,11 @@ families! {
 
     // Workers.
     Gauge SOURCES "rivulet_sources" [] "Distinct matchers of subscribers, per worker, added up";
-    Gauge RING_BYTES "rivulet_ring_bytes" [] "Memory held for streams that are behind";
-    Gauge PINNED_BYTES "rivulet_pinned_bytes" [] "Memory of updates that streams have begun to take and not finished";
+    Gauge FRAME_BYTES "rivulet_frame_bytes" [] "Memory of encoded updates, each once, whoever holds it: inboxes, rings, pages of the log, streams in the middle of it";
+    Gauge RING_FRAMES "rivulet_ring_frames" [] "Updates held for streams that are behind, in each ring that holds them";
+    Gauge RING_FRAMES_MAX "rivulet_ring_frames_max" [] "Updates in the longest of these rings";
+    Gauge RING_BYTES "rivulet_ring_bytes" [] "Bytes of the updates held for streams that are behind, in each ring that holds them";
+    Gauge PINNED_BYTES "rivulet_pinned_bytes" [] "Bytes of the updates that streams have begun to take and not finished, on each worker that has such streams";
     Counter WORKER_BUSY "rivulet_worker_busy_seconds" ["worker"] "Time that a worker has spent on its streams";
     Gauge WORKER_STREAMS "rivulet_worker_streams" ["worker"] "Streams of a worker";
 
@@ -92,7 +95,7 @@ families! {
     Counter LEASE_LAPSES "rivulet_lease_lapses" [] "Times that it was not counted any more, or that nobody knew";
     Counter REFUSALS "rivulet_refusals" ["problem"] "Requests and lines of batches refused, by problem";
     Counter TOKEN_REFUSALS "rivulet_token_refusals" ["check"] "Those of them because of a token, by the check that failed";
-    Counter JWKS_REFRESHES "rivulet_jwks_refreshes" ["outcome"] "Reads of key sets, those at the start not counted";
+    Counter JWKS_REFRESHES "rivulet_jwks_refreshes" ["set", "outcome"] "Reads of each key set, those at the start not counted";
 
     // Connections before their requests.
     Counter ACCEPTED "rivulet_connections_accepted" [] "Connections accepted";

@@ -1,6 +1,7 @@
 //! One look at everything that counts, and how it is shown: families in the order of their table.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -26,7 +27,7 @@ pub(super) struct Scrape {
     peers: Peers,
     connections_total: Option<u32>,
     http: HttpSnapshot,
-    key_sets: KeySetReads,
+    key_sets: BTreeMap<String, KeySetReads>,
     listener: Arc<ListenerStats>,
     spans: Arc<SpanStats>,
     reloads: Arc<ReloadStats>,
@@ -118,6 +119,9 @@ impl Scrape {
 
     fn workers(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauge(&f::SOURCES, self.node.sources)?;
+        page.gauge(&f::FRAME_BYTES, self.node.frame_bytes)?;
+        page.gauge(&f::RING_FRAMES, self.node.ring_frames)?;
+        page.gauge(&f::RING_FRAMES_MAX, self.node.ring_frames_max)?;
         page.gauge(&f::RING_BYTES, self.node.ring_bytes)?;
         page.gauge(&f::PINNED_BYTES, self.node.pinned_bytes)?;
         let names: Vec<String> = (0..self.node.workers.len()).map(|number| number.to_string()).collect();
@@ -181,8 +185,10 @@ impl Scrape {
         page.counters(&f::REFUSALS, self.http.refused.iter().map(|(problem, count)| ([*problem], *count)))?;
         let tokens = self.http.token_refusals.iter().map(|(check, count)| ([check.slug()], *count));
         page.counters(&f::TOKEN_REFUSALS, tokens)?;
-        let KeySetReads { done, failed } = self.key_sets;
-        page.counters(&f::JWKS_REFRESHES, [(["done"], done), (["failed"], failed)])
+        let reads = self.key_sets.iter().flat_map(|(set, KeySetReads { done, failed })| {
+            [([set.as_str(), "done"], *done), ([set.as_str(), "failed"], *failed)]
+        });
+        page.counters(&f::JWKS_REFRESHES, reads)
     }
 
     /// What happened to connections before HTTP, and to their requests.

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use opentelemetry_sdk::trace::Sampler;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use rivulet_http::TraceHeaders;
+use rivulet_node::trace::{Ratio, Sampling};
 use url::Url;
 
 use super::{
@@ -26,7 +26,7 @@ const QUEUE_LEN_CEILING: usize = 262_144;
 pub(crate) struct TelemetryConfig {
     pub(super) collector: CollectorConfig,
     pub(super) queue: QueueConfig,
-    pub(super) sampler: Sampler,
+    pub(super) sampling: Sampling,
     /// By which headers requests say where they come from.
     pub(crate) trace_headers: TraceHeaders,
     /// Attributes of the resource, ours and the operator's, without what only a running node knows.
@@ -71,25 +71,38 @@ pub(super) enum Compression {
 }
 
 impl TelemetryConfig {
-    /// Reads the variables. `None`: there is no endpoint, or somebody has switched traces off.
+    /// Reads the variables. `None`: there is no endpoint, or somebody has switched traces off. What is wrong then is only
+    /// to be said: platforms give these variables to all their programs, also for SDKs that know more than ours.
     ///
     /// # Errors
     ///
     /// Every mistake, a line each.
-    pub(crate) fn read(environment: &Environment) -> Result<Option<Self>, Vec<String>> {
+    pub(crate) fn read(environment: &Environment) -> Result<(Option<Self>, Vec<String>), Vec<String>> {
+        let has_endpoint = Variables::new(environment).first(ENDPOINT).is_some();
+        match Self::check(environment) {
+            Err(mistakes) if !has_endpoint => {
+                let said =
+                    mistakes.iter().map(|mistake| format!("without an endpoint it does nothing: {mistake}"));
+                Ok((None, said.collect()))
+            }
+            config => config.map(|config| (config, Vec::new())),
+        }
+    }
+
+    fn check(environment: &Environment) -> Result<Option<Self>, Vec<String>> {
         let mut variables = Variables::new(environment);
         if variables.is_off() {
             return if variables.mistakes.is_empty() { Ok(None) } else { Err(variables.mistakes) };
         }
         let collector = variables.collector();
         let queue = variables.queue();
-        let sampler = variables.sampler();
+        let sampling = variables.sampling();
         let trace_headers = variables.propagators();
         let resource = resource::read(&mut variables);
         if !variables.mistakes.is_empty() {
             return Err(variables.mistakes);
         }
-        Ok(collector.map(|collector| Self { collector, queue, sampler, trace_headers, resource }))
+        Ok(collector.map(|collector| Self { collector, queue, sampling, trace_headers, resource }))
     }
 }
 
@@ -222,12 +235,15 @@ impl Variables<'_> {
     fn propagators(&mut self) -> TraceHeaders {
         let read = self.value(["OTEL_PROPAGATORS"; 2], |text| {
             let mut read = TraceHeaders { w3c: false, jaeger: false };
+            if text == "none" {
+                return Ok(read);
+            }
             for name in text.split(',').map(str::trim) {
                 match name {
                     "tracecontext" => read.w3c = true,
                     "jaeger" => read.jaeger = true,
-                    "baggage" | "none" => {}
-                    _ => return Err("must be a list of tracecontext, jaeger, baggage and none"),
+                    "baggage" => {}
+                    _ => return Err("must be a list of tracecontext, jaeger and baggage, or none alone"),
                 }
             }
             Ok(read)
@@ -235,28 +251,28 @@ impl Variables<'_> {
         read.unwrap_or_default()
     }
 
-    fn sampler(&mut self) -> Sampler {
+    fn sampling(&mut self) -> Sampling {
         let ratio = self.value(["OTEL_TRACES_SAMPLER_ARG"; 2], |text| {
             let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
             ratio.ok_or("must be a number from 0 to 1")
         });
-        let ratio = Sampler::TraceIdRatioBased(ratio.unwrap_or(1.0));
-        let below_parent = |root: Sampler| Sampler::ParentBased(Box::new(root));
-        let sampler = self.value(["OTEL_TRACES_SAMPLER"; 2], |text| {
+        let ratio = ratio.map_or(Ratio::ALL, Ratio::new);
+        let sampling = |roots, follows| Sampling { roots, follows };
+        let read = self.value(["OTEL_TRACES_SAMPLER"; 2], |text| {
             Ok(match text {
-                "always_on" => Sampler::AlwaysOn,
-                "always_off" => Sampler::AlwaysOff,
-                "traceidratio" => ratio,
-                "parentbased_always_on" => below_parent(Sampler::AlwaysOn),
-                "parentbased_always_off" => below_parent(Sampler::AlwaysOff),
-                "parentbased_traceidratio" => below_parent(ratio),
+                "always_on" => sampling(Ratio::ALL, false),
+                "always_off" => sampling(Ratio::NONE, false),
+                "traceidratio" => sampling(ratio, false),
+                "parentbased_always_on" => sampling(Ratio::ALL, true),
+                "parentbased_always_off" => sampling(Ratio::NONE, true),
+                "parentbased_traceidratio" => sampling(ratio, true),
                 _ => {
                     return Err("must be always_on, always_off, traceidratio, parentbased_always_on, \
                                 parentbased_always_off or parentbased_traceidratio");
                 }
             })
         });
-        sampler.unwrap_or(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+        read.unwrap_or(sampling(Ratio::ALL, true))
     }
 }
 

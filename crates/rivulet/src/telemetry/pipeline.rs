@@ -8,13 +8,13 @@ use std::{
 use opentelemetry::{InstrumentationScope, global::BoxedTracer, trace::TracerProvider as _};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider};
 use opentelemetry_semantic_conventions::SCHEMA_URL;
-use rivulet_node::trace::HonouringLinks;
 use tracing::{info, warn};
 
 use super::{
     config::TelemetryConfig,
     exporter,
     gate::{Counted, Gate},
+    ids::Ids,
     resource::resource,
     stats::SpanStats,
 };
@@ -45,12 +45,14 @@ impl Telemetry {
             .with_version(env!("CARGO_PKG_VERSION"))
             .with_schema_url(SCHEMA_URL)
             .build();
-        rivulet_node::trace::start(BoxedTracer::new(Box::new(provider.tracer_with_scope(scope))));
-        let collector = &config.collector;
+        let tracer = BoxedTracer::new(Box::new(provider.tracer_with_scope(scope)));
+        rivulet_node::trace::start(tracer, config.sampling);
+        let (collector, sampling) = (&config.collector, config.sampling);
         info!(
             endpoint = %collector.endpoint,
             protocol = ?collector.protocol,
-            sampler = ?config.sampler,
+            share = sampling.roots.share(),
+            follows_requests = sampling.follows,
             "Spans are exported"
         );
         Ok(Self { provider: Some(provider), stats })
@@ -90,20 +92,22 @@ fn provider<E: opentelemetry_sdk::trace::SpanExporter + 'static>(
     let processor = BatchSpanProcessor::builder(counted).with_batch_config(batches).build();
     let builder = SdkTracerProvider::builder()
         .with_span_processor(Gate::new(processor, Arc::clone(stats), queue.queue_len_max))
-        .with_resource(resource(&config.resource, node_id));
-    // Who does not ask parents does not ask linked spans either: `always_off` records nothing.
-    let builder = match config.sampler.clone() {
-        sampler @ Sampler::ParentBased(_) => builder.with_sampler(HonouringLinks(sampler)),
-        sampler => builder.with_sampler(sampler),
+        .with_resource(resource(&config.resource, node_id))
+        .with_id_generator(Ids::within(config.sampling.roots));
+    // What has no parent was chosen before it came here.
+    let sampler = if config.sampling.follows {
+        Sampler::ParentBased(Box::new(Sampler::AlwaysOn))
+    } else {
+        Sampler::TraceIdRatioBased(config.sampling.roots.share())
     };
-    builder.build()
+    builder.with_sampler(sampler).build()
 }
 
 #[cfg(test)]
 mod tests {
     use opentelemetry::{
         Context, SpanId, TraceFlags, TraceId,
-        trace::{Link, Span as _, SpanBuilder, SpanContext, TraceState, Tracer as _},
+        trace::{Span as _, SpanContext, TraceContextExt as _, TraceState, Tracer as _},
     };
     use opentelemetry_sdk::{
         error::OTelSdkResult,
@@ -121,31 +125,47 @@ mod tests {
         }
     }
 
+    /// How many spans of a hundred below this parent the SDK takes.
+    fn taken(sampler: &str, parent: &Context) -> usize {
+        let variables = [
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
+            ("OTEL_TRACES_SAMPLER", sampler),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.001"),
+        ];
+        let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let (config, _) = TelemetryConfig::read(&environment.collect()).unwrap();
+        let provider = provider(&config.unwrap(), Nowhere, "node".into(), &Arc::default());
+        let tracer = provider.tracer("test");
+        let spans = (0..100).map(|_| tracer.start_with_context("a span", parent));
+        spans.filter(|span| span.span_context().is_sampled()).count()
+    }
+
     #[test]
-    fn a_link_to_a_recorded_span_is_honoured_where_parents_are() {
-        let recorded = |sampler: &str| {
-            let variables = [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
-                ("OTEL_TRACES_SAMPLER", sampler),
-                ("OTEL_TRACES_SAMPLER_ARG", "0"),
-            ];
-            let environment = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-            let config = TelemetryConfig::read(&environment.collect()).unwrap().unwrap();
-            let provider = provider(&config, Nowhere, "node".into(), &Arc::default());
-            let other = SpanContext::new(
-                TraceId::from(7),
-                SpanId::from(7),
-                TraceFlags::SAMPLED,
-                true,
-                TraceState::default(),
-            );
-            let builder = SpanBuilder::from_name("process").with_links(vec![Link::with_context(other)]);
-            provider.tracer("test").build_with_context(builder, &Context::new()).span_context().is_sampled()
+    fn the_sdk_takes_every_root_that_was_chosen() {
+        let check =
+            |sampler: &str, expected| assert_eq!(taken(sampler, &Context::new()), expected, "{sampler}");
+        check("parentbased_always_on", 100);
+        check("parentbased_traceidratio", 100);
+        check("always_on", 100);
+        check("traceidratio", 100);
+        check("always_off", 0);
+    }
+
+    #[test]
+    fn what_comes_from_a_recorded_span_is_taken_unless_the_sampler_asks_its_trace() {
+        let parent = |id: u128| {
+            let (trace, span) = (TraceId::from(id), SpanId::from(7));
+            let span = SpanContext::new(trace, span, TraceFlags::SAMPLED, true, TraceState::default());
+            Context::new().with_remote_span_context(span)
         };
-        assert!(recorded("parentbased_traceidratio"));
-        assert!(recorded("parentbased_always_off"));
-        assert!(recorded("always_on"));
-        assert!(!recorded("traceidratio"));
-        assert!(!recorded("always_off"));
+        // The id of the one is in every share, that of the other in none but all.
+        let check = |sampler: &str, expected| {
+            assert_eq!([7, u128::MAX].map(|id| taken(sampler, &parent(id))), expected, "{sampler}");
+        };
+        check("parentbased_always_off", [100, 100]);
+        check("parentbased_traceidratio", [100, 100]);
+        check("always_on", [100, 100]);
+        check("traceidratio", [100, 0]);
+        check("always_off", [0, 0]);
     }
 }

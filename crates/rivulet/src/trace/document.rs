@@ -144,8 +144,9 @@ struct Status {
 
 impl RawSpan {
     fn checked(self, node: &str) -> Result<Span, String> {
-        let parent_id =
-            (!self.parent_span_id.is_empty()).then(|| id(&self.parent_span_id, 16)).transpose()?;
+        // Some write a root's parent as zeros.
+        let has_parent = self.parent_span_id.bytes().any(|byte| byte != b'0');
+        let parent_id = has_parent.then(|| id(&self.parent_span_id, 16)).transpose()?;
         let attributes = self.attributes.into_iter();
         let attributes = attributes.map(|Attribute { key, value }| (key, text(&value)));
         let links = self

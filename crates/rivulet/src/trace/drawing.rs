@@ -19,7 +19,7 @@ const VALUE_LEN_MAX: usize = 64;
 const NODE_LEN_MAX: usize = 8;
 
 /// What is shown of a span, under a shorter name. Times are in seconds.
-const SHOWN: [(&str, &str); 23] = [
+pub(super) const SHOWN: [(&str, &str); 28] = [
     ("http.response.status_code", "status"),
     ("rivulet.problem", "problem"),
     ("messaging.destination.name", "topic"),
@@ -38,9 +38,14 @@ const SHOWN: [(&str, &str); 23] = [
     ("rivulet.age_at_dispatch", "age"),
     ("rivulet.pages", "pages"),
     ("rivulet.gap", "gap"),
-    ("rivulet.partition", "partition"),
+    ("rivulet.limit", "limit"),
+    ("rivulet.refusal", "refusal"),
     ("rivulet.streams", "streams"),
     ("rivulet.updates", "updates"),
+    ("rivulet.lost", "lost"),
+    ("rivulet.attempts_failed", "attempts_failed"),
+    ("rivulet.ended", "ended"),
+    ("rivulet.nodes_unanswered", "unanswered"),
     ("rivulet.duration", "duration"),
     ("close.reason", "reason"),
 ];
@@ -178,10 +183,11 @@ fn notes(span: &Span, parent: Option<&Span>) -> String {
         let seconds = value.parse().ok().filter(|_| SECONDS.contains(name));
         let seconds = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let value = match seconds {
-            Some(seconds) => time(u64::try_from(seconds.as_nanos()).unwrap_or(u64::MAX)),
+            Some(seconds) => time(u64::try_from(seconds.as_nanos()).unwrap_or(u64::MAX)).replace(' ', ""),
+            None if value.contains(' ') => format!("\"{}\"", escaped(value, VALUE_LEN_MAX)),
             None => escaped(value, VALUE_LEN_MAX),
         };
-        Some(format!("{name}={}", value.replace(' ', "")))
+        Some(format!("{name}={value}"))
     });
     let others = |id: &str| parent.is_none_or(|parent| parent.span_id != id);
     let links = span.links.iter().filter(|link| others(&link.span_id)).map(|link| {

@@ -70,6 +70,38 @@ fn lost_parents_repeated_spans_and_circles_are_drawn_too() {
 }
 
 #[test]
+fn a_parent_of_zeros_is_none_and_spaces_in_values_stay() {
+    let text = serde_json::json!({"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": TRACE,
+        "spanId": "aaaaaaaaaaaaaaaa", "parentSpanId": "0000000000000000", "name": "kick", "attributes": [
+            {"key": "messaging.destination.name", "value": {"stringValue": "news of today"}},
+            {"key": "rivulet.ended", "value": {"intValue": "3"}}]}]}]}]});
+    let drawn = drawing::draw(&placed(&serde_json::to_vec(&text).unwrap()), Colours::None);
+    let line = drawn.lines().nth(2).unwrap();
+    assert!(line.starts_with("kick "), "it is no orphan: {line}");
+    assert!(line.ends_with("topic=\"news of today\" ended=3"), "{line}");
+}
+
+#[test]
+fn what_is_shown_is_what_spans_say() {
+    // The names that are ours; the others are those of the semantic conventions.
+    let sources = [
+        include_str!("../../../rivulet-node/src/message_span.rs"),
+        include_str!("../../../rivulet-node/src/seat_trace.rs"),
+        include_str!("../../../rivulet-node/src/drain.rs"),
+        include_str!("../../../rivulet-node/src/kicker.rs"),
+        include_str!("../../../rivulet-node/src/limits.rs"),
+        include_str!("../../../rivulet-node/src/subscribe.rs"),
+        include_str!("../../../rivulet-http/src/request_span.rs"),
+        include_str!("../../../rivulet-redis/src/backfill.rs"),
+        include_str!("../../../rivulet-redis/src/outage.rs"),
+    ];
+    let ours = drawing::SHOWN.iter().map(|(key, _)| *key).filter(|key| key.starts_with("rivulet."));
+    let dead: Vec<_> =
+        ours.filter(|key| !sources.iter().any(|source| source.contains(&format!("\"{key}\"")))).collect();
+    assert!(dead.is_empty(), "no span says {dead:?}");
+}
+
+#[test]
 fn a_very_deep_trace_stays_on_the_screen() {
     let ids: Vec<String> = (1..=1_000).map(|number| format!("{number:016x}")).collect();
     let spans: Vec<_> = (0..ids.len())

@@ -1,8 +1,11 @@
 //! Key sets that change: read again for unknown keys, once, not too often, and never lost.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -169,7 +172,8 @@ async fn an_unknown_key_is_looked_for_once_and_not_too_often() {
         assert_eq!(check_of(verify_signed(&hub, id, Alg::EdDSA).await), Some(Check::KeyUnknown));
     }
     assert_eq!(issuer.requests(), before, "the set is young");
-    assert_eq!(hub.key_set_reads(), KeySetReads { done: 1, failed: 0 });
+    let reads = BTreeMap::from([("issuer_0".to_owned(), KeySetReads { done: 1, failed: 0 })]);
+    assert_eq!(hub.key_set_reads(), reads);
 }
 
 #[tokio::test]
@@ -207,7 +211,41 @@ async fn a_hub_starts_while_its_issuer_is_down() {
     };
     timeout(DEADLINE, recovered).await.expect("it is tried again");
     let reads = hub.key_set_reads();
-    assert!(reads.done >= 1 && reads.failed >= 2, "{reads:?}");
+    assert!(matches!(reads["issuer_0"], KeySetReads { done: 1.., failed: 2.. }), "{reads:?}");
+}
+
+#[tokio::test]
+async fn the_reads_of_each_set_are_counted_under_its_name() {
+    let (alive, dead) = (Issuer::start(ok(&[key("a", Alg::ES256)])).await, Issuer::start(failing()).await);
+    let set = |issuer: &Issuer| KeySource::JwksUrl { url: url(&format!("http://{}/keys", issuer.address)) };
+    let other = KeySource::JwksUrl { url: url(&format!("http://{}/others", alive.address)) };
+    let v0 = V0Config { publisher: Some(set(&dead)), subscriber: Some(set(&alive)), ..v0_config() };
+    let issuers = vec![
+        TrustedIssuer::new("https://a.example", other),
+        TrustedIssuer::new("https://b.example", set(&dead)),
+    ];
+    let v1 = V1Config { issuers, ..v1_config() };
+    let config = AuthConfig { v0: Some(v0), v1: Some(v1), ..AuthConfig::default() };
+    let timing = RefreshTiming { interval_min: DEADLINE, backoff_min: Duration::from_millis(5) };
+    let hub = Authorizer::with_timing(config, timing, None).unwrap();
+    hub.start(&tokio::runtime::Handle::current());
+    let counted = async {
+        loop {
+            let reads = hub.key_set_reads();
+            let reads: Vec<_> = reads.iter().map(|(name, reads)| (name.as_str(), *reads)).collect();
+            let done = KeySetReads { done: 1, failed: 0 };
+            if let [("issuer_0", own), ("publisher", failing), ("subscriber", shared)] = reads[..]
+                && [own, shared] == [done, done]
+                && failing.done == 0
+                && failing.failed > 1
+            {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let counted = timeout(DEADLINE, counted).await;
+    counted.unwrap_or_else(|_| panic!("{:?}", hub.key_set_reads()));
 }
 
 #[tokio::test]
@@ -247,7 +285,7 @@ async fn the_task_ends_with_the_authorizer() {
     let hub = issuer.hub(DEADLINE);
     hub.start(&tokio::runtime::Handle::current());
     issuer.asked(1).await;
-    let cache = Arc::downgrade(&hub.caches[0].cache);
+    let cache = Arc::downgrade(&hub.caches[0].kept.cache);
     drop(hub);
     let ended = async {
         while cache.strong_count() > 0 {
@@ -271,14 +309,20 @@ async fn a_successor_takes_over_what_has_not_changed_and_the_rest_ends() {
     let first = Authorizer::new(config(both)).unwrap();
     let runtime = tokio::runtime::Handle::current();
     first.start(&runtime);
-    issuer.asked(1).await;
-    other.asked(1).await;
+    let done = KeySetReads { done: 1, failed: 0 };
+    let expected = BTreeMap::from([("issuer_0".to_owned(), done), ("issuer_1".to_owned(), done)]);
+    let read = async {
+        while first.key_set_reads() != expected {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, read).await.expect("both are read");
     assert_eq!(check_of(verify_signed(&first, "a", Alg::ES256).await), None);
     let removed = first
         .caches
         .iter()
-        .find(|kept| kept.source == source(&other))
-        .map(|kept| Arc::downgrade(&kept.cache));
+        .find(|set| set.kept.source == source(&other))
+        .map(|set| Arc::downgrade(&set.kept.cache));
     let removed = removed.unwrap();
     let one = || vec![TrustedIssuer::new(ISSUER, source(&issuer))];
     let second = Authorizer::succeeding(&first, config(one())).unwrap();
@@ -296,5 +340,12 @@ async fn a_successor_takes_over_what_has_not_changed_and_the_rest_ends() {
     drop(second);
     assert_eq!(check_of(verify_signed(&third, "a", Alg::ES256).await), None);
     assert_eq!((third.caches.len(), issuer.requests()), (1, 1), "it was not asked again");
-    assert!(third.key_set_reads().done >= 1, "what was counted stays counted");
+    assert_eq!(third.key_set_reads(), expected, "what was counted stays counted");
+
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, json!({"keys": [key("b", Alg::ES256)]}).to_string()).unwrap();
+    let path = file.path().to_owned();
+    let moved = vec![TrustedIssuer::new("b", KeySource::JwksFile { path }), one().remove(0)];
+    let fourth = Authorizer::succeeding(&third, config(moved)).unwrap();
+    assert_eq!(fourth.key_set_reads(), expected, "and under the name that it had");
 }

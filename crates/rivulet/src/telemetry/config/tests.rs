@@ -2,10 +2,17 @@
 
 use super::*;
 
-fn read(variables: &[(&str, &str)]) -> Result<Option<TelemetryConfig>, Vec<String>> {
+fn read_all(variables: &[(&str, &str)]) -> Result<(Option<TelemetryConfig>, Vec<String>), Vec<String>> {
     let environment =
         variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     TelemetryConfig::read(&environment)
+}
+
+/// The same where there is nothing to say.
+fn read(variables: &[(&str, &str)]) -> Result<Option<TelemetryConfig>, Vec<String>> {
+    let (config, said) = read_all(variables)?;
+    assert_eq!(said, Vec::<String>::new(), "{variables:?}");
+    Ok(config)
 }
 
 const AN_ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
@@ -34,8 +41,50 @@ fn headers_are_read_as_propagators_say() {
     assert_eq!(headers("tracecontext,baggage"), TraceHeaders { w3c: true, jaeger: false });
     assert_eq!(headers(" jaeger "), TraceHeaders { w3c: false, jaeger: true });
     assert_eq!(headers("none"), TraceHeaders { w3c: false, jaeger: false });
-    let mistakes = read(&[AN_ENDPOINT, ("OTEL_PROPAGATORS", "tracecontext,b3")]).unwrap_err();
-    assert!(mistakes[0].contains("OTEL_PROPAGATORS") && mistakes[0].contains("b3"), "{mistakes:?}");
+    for wrong in ["tracecontext,b3", "none,tracecontext", "tracecontext,none", "tracecontext,"] {
+        let mistakes = read(&[AN_ENDPOINT, ("OTEL_PROPAGATORS", wrong)]).unwrap_err();
+        let expected =
+            format!("OTEL_PROPAGATORS {wrong:?} must be a list of tracecontext, jaeger and baggage, or none");
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(&expected), "{mistakes:?}");
+    }
+}
+
+#[test]
+fn without_an_endpoint_what_is_meant_for_others_is_said_and_stops_nothing() {
+    let foreign = [
+        ("OTEL_PROPAGATORS", "b3,ottrace"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "endpoint=http://localhost:14250"),
+    ];
+    let (config, said) = read_all(&foreign).unwrap();
+    assert!(config.is_none());
+    assert_eq!(said.len(), foreign.len(), "{said:#?}");
+    for (name, value) in foreign {
+        let start = format!("without an endpoint it does nothing: {name} {value:?} must be");
+        assert!(said.iter().any(|line| line.starts_with(&start)), "{start} is not in {said:#?}");
+    }
+    let (_, said) = read_all(&[("OTEL_TRACES_EXPORTER", "zipkin")]).unwrap();
+    assert_eq!(said.len(), 1, "{said:?}");
+    let mistakes = read_all(&[&[AN_ENDPOINT][..], &foreign].concat()).unwrap_err();
+    assert_eq!(mistakes.len(), foreign.len(), "{mistakes:?}");
+    let traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector");
+    let mistakes = read_all(&[&[traces][..], &foreign].concat()).unwrap_err();
+    assert_eq!(mistakes.len(), foreign.len() + 1, "an endpoint that is wrong is one: {mistakes:?}");
+}
+
+#[test]
+fn samplers_say_which_share_of_what_and_whether_others_are_followed() {
+    let check = |sampler: &str, share: f64, follows: bool| {
+        let given = [("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
+        assert_eq!(with(&given).sampling, Sampling { roots: Ratio::new(share), follows }, "{sampler}");
+    };
+    check("always_on", 1.0, false);
+    check("always_off", 0.0, false);
+    check("traceidratio", 0.25, false);
+    check("parentbased_always_on", 1.0, true);
+    check("parentbased_always_off", 0.0, true);
+    check("parentbased_traceidratio", 0.25, true);
 }
 
 #[test]
@@ -47,7 +96,7 @@ fn the_defaults_are_those_of_the_standard() {
     assert_eq!(config.collector.compression, Compression::None);
     assert_eq!((config.queue.queue_len_max, config.queue.batch_len_max), (2048, 512));
     assert_eq!(config.queue.delay, Duration::from_secs(5));
-    assert_eq!(format!("{:?}", config.sampler), "ParentBased(AlwaysOn)");
+    assert_eq!(config.sampling, Sampling { roots: Ratio::ALL, follows: true });
     assert_eq!(config.trace_headers, TraceHeaders::default());
 }
 
@@ -88,7 +137,7 @@ fn what_is_said_of_traces_stands_above_what_is_said_of_everything() {
     assert!(!format!("{config:?}").contains("YTpi"), "headers may be secrets");
     let attributes = [("k8s.pod.name", "hub-0"), ("service.name", "events")];
     assert_eq!(config.resource, attributes.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    assert_eq!(format!("{:?}", config.sampler), "ParentBased(TraceIdRatioBased(0.25))");
+    assert_eq!(config.sampling, Sampling { roots: Ratio::new(0.25), follows: true });
     assert_eq!((config.queue.queue_len_max, config.queue.batch_len_max), (100, 100));
     assert_eq!(config.queue.delay, Duration::from_millis(50));
 }
