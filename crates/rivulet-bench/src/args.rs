@@ -293,8 +293,8 @@ pub(crate) struct TracesArgs {
     /// Subscribers of the one topic of each hub: the fewer, the more of the hub's work is what is traced
     #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=5_000))]
     pub(crate) subscribers: u32,
-    /// Updates of a burst
-    #[arg(long, default_value_t = 5_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    /// Updates of a burst: short ones, so that what drifts is the same for all hubs of a turn
+    #[arg(long, default_value_t = 600, value_parser = value_parser!(u32).range(1..=1_000_000))]
     pub(crate) updates: u32,
     /// Connections that publish
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=256))]
@@ -303,7 +303,7 @@ pub(crate) struct TracesArgs {
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=64))]
     pub(crate) pipeline: u32,
     /// Bursts of each hub, in turn
-    #[arg(long, default_value_t = 15, value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 110, value_parser = value_parser!(u32).range(1..=1_000))]
     pub(crate) turns: u32,
     /// Times all of it is measured, each time with servers of its own
     #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
