@@ -303,10 +303,10 @@ pub(crate) struct TracesArgs {
     #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(1..=64))]
     pub(crate) pipeline: u32,
     /// Bursts of each hub, in turn
-    #[arg(long, default_value_t = 110, value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(long, default_value_t = 40, value_parser = value_parser!(u32).range(1..=1_000))]
     pub(crate) turns: u32,
     /// Times all of it is measured, each time with servers of its own
-    #[arg(long, default_value_t = 3, value_parser = value_parser!(u32).range(1..=20))]
+    #[arg(long, default_value_t = 9, value_parser = value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
 }
 

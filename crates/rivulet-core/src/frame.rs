@@ -24,15 +24,14 @@ impl Frame {
     /// Encodes an update as an SSE event (WHATWG HTML, 9.2.5): `event`, `retry`, `id`, then one `data` line per line of
     /// the content. Lines end at CRLF, CR or LF. Exactly one space follows each colon, so that leading spaces survive.
     pub fn encode(partitions: Partitions, position: Position, update: &Update) -> Self {
-        // id, colons and line ends; each line of data costs 7 bytes more, and most updates have one.
-        Self::encode_into(BytesMut::with_capacity(update.data.len() + 64), partitions, position, update)
+        Self::encode_into(BytesMut::with_capacity(room(update)), partitions, position, update)
     }
 
     /// The same with the trace that the update belongs to, if that is recorded, as a comment before all fields:
     /// `: traceparent 00-<trace id>-<span id>-<flags>`. Event sources pass it by; who reads the bytes can go on with it.
     pub fn encode_with_trace(partitions: Partitions, position: Position, update: &Update) -> Self {
         let Some(trace) = &update.trace else { return Self::encode(partitions, position, update) };
-        let mut out = BytesMut::with_capacity(update.data.len() + 64 + TRACE_LINE_LEN);
+        let mut out = BytesMut::with_capacity(room(update) + TRACE_LINE_LEN);
         out.put_slice(format!(": traceparent {trace}\n").as_bytes());
         Self::encode_into(out, partitions, position, update)
     }
@@ -116,6 +115,16 @@ fn put_json_string(out: &mut String, text: &str) {
         out.push(c);
     }
     out.push('"');
+}
+
+/// What the event of an update needs at most, but for a comment: a buffer that grew would keep more.
+fn room(update: &Update) -> usize {
+    let line_ends = update.data.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let id = update.id.as_ref().map_or(0, |id| id.as_str().len());
+    let event_type = update.event_type.as_ref().map_or(0, |event_type| event_type.as_str().len());
+    let retry = update.retry_ms.map_or(0, |_| "retry: \n".len() + 20);
+    // An id of the hub's, names, colons and line ends; each further line of data has a name too.
+    update.data.len() + line_ends * 7 + id + event_type + retry + 64
 }
 
 fn narrow(at: usize) -> u32 {
@@ -275,7 +284,9 @@ mod tests {
                 ..update(&data)
             };
             let position = Position::from_micros(micros);
-            let message = decode_message(&Frame::encode(Partitions::ONE, position, &update).bytes);
+            let frame = Frame::encode(Partitions::ONE, position, &update);
+            prop_assert!(frame.bytes.len() <= room(&update), "{} bytes", frame.bytes.len());
+            let message = decode_message(&frame.bytes);
             prop_assert_eq!(&*message.data, data.replace("\r\n", "\n").replace('\r', "\n"));
             let expected_id = update.id.map_or(format!("#{micros}"), |id| id.as_str().to_owned());
             prop_assert_eq!(message.id.as_deref(), Some(&*expected_id));

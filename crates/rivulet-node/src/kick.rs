@@ -71,8 +71,8 @@ pub struct Kick {
     pub target: KickTarget,
     /// At most so many of them, the youngest first; `None`: all.
     pub count_max: Option<usize>,
-    /// Only those that began before this time: the kick is late, or said again, and was told then. One that may have begun later, as far
-    /// as its worker knows (it counts in quarters of a second), stays. `None`: all that are there now.
+    /// Only those that began before this time, when the kick was told, or within half a second after it: workers count in
+    /// quarters of a second, and who is meant must not stay. `None`: all that are there now.
     pub before: Option<Instant>,
     /// Where it says how many it has ended.
     pub ended: oneshot::Sender<usize>,

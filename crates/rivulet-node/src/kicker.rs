@@ -167,12 +167,12 @@ impl Seats {
         target: &KickTarget,
         before: Option<Instant>,
     ) -> Scanned<Found> {
-        // A seat of this age may have begun a moment later: of both ends it is known in which tick they were.
-        let too_young = before.map(|before| ticks(before.elapsed()));
+        // Of both ends it is known in which tick they were: who has begun before may be counted two ticks too young.
+        let least = before.map(|before| ticks(before.elapsed()).saturating_sub(2));
         self.scan(from, usize::MAX, |key, seat| {
             let found = Found { age: self.age(seat), worker, entry: (key, seat.serial) };
-            let is_old = too_young.is_none_or(|too_young| found.age > too_young);
-            (is_old && self.fits(target, seat)).then_some(found)
+            let may_be_meant = least.is_none_or(|least| found.age >= least);
+            (may_be_meant && self.fits(target, seat)).then_some(found)
         })
     }
 

@@ -84,10 +84,11 @@ impl Span {
         let is_wanted = {
             let span = parent.span();
             let span = span.span_context();
-            if span.is_valid() {
-                span.is_sampled() || !recorder.sampling.follows
-            } else {
-                recorder.takes_root()
+            let sampling = recorder.sampling;
+            match span.is_valid() {
+                true if sampling.follows => span.is_sampled(),
+                true => sampling.roots.takes_trace(span.trace_id()),
+                false => recorder.takes_root(),
             }
         };
         if is_wanted { recorder.build(builder(), parent) } else { Self::NONE }

@@ -25,7 +25,8 @@ pub(crate) enum Announcement {
     Tick(Position),
     /// What stands before this position may have been lost by the log.
     Birth(Position),
-    /// Connections are to be ended: the number of the kick, whose, and, if it is said again, when it was told first.
+    /// Connections are to be ended: the number of the kick, whose, and when it was told first; that is now, unless it is said
+    /// again. `None`: before this machine's time began.
     Kick(u64, Box<KickTarget>, Option<Instant>),
     /// Connections are to be ended, but whose cannot be read.
     UnreadableKick(Cause),
@@ -49,7 +50,7 @@ impl Announcement {
         let damaged = Self::Unreadable(Cause::Damaged);
         let rest = message.get(1..).unwrap_or_default();
         let word = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let told = || kick_message::age(rest).and_then(|age| Instant::now().checked_sub(age));
+        let told = || Instant::now().checked_sub(kick_message::age(rest).unwrap_or_default());
         Some(match message.first() {
             Some(b'T') => parse_position(word).map_or(damaged, Self::Tick),
             Some(b'B') => parse_position(word).map_or(damaged, Self::Birth),
@@ -89,8 +90,8 @@ pub(crate) fn parse_position(digits: &[u8]) -> Option<Position> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn announcements_are_read() {
+    #[tokio::test(start_paused = true)]
+    async fn announcements_are_read() {
         let position = Position::from_micros;
         let check = |message: &[u8], expected: Option<Announcement>| {
             assert_eq!(Announcement::parse(message.to_vec()), expected, "{message:?}");
@@ -107,7 +108,7 @@ mod tests {
         check(b"T17", Some(Announcement::Tick(position(17))));
         check(b"B17", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
-        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target), None)));
+        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target), Some(Instant::now()))));
         let damaged = || Some(Announcement::Unreadable(Cause::Damaged));
         check(b"K {}", Some(Announcement::UnreadableKick(Cause::Damaged)));
         check(b"B", damaged());
@@ -120,8 +121,8 @@ mod tests {
         check(&[b'1'; 5000], damaged());
     }
 
-    #[test]
-    fn what_a_newer_version_adds_is_passed_over_or_not_missed() {
+    #[tokio::test(start_paused = true)]
+    async fn what_a_newer_version_adds_is_passed_over_or_not_missed() {
         let position = Position::from_micros;
         let check = |message: &[u8], expected: Option<Announcement>| {
             assert_eq!(Announcement::parse(message.to_vec()), expected, "{message:?}");
@@ -139,7 +140,7 @@ mod tests {
         check(b"B17 next", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
         let kick = b"K0000000000000007 {\"subject\":\"a\"}\nnext\nand more";
-        check(kick, Some(Announcement::Kick(7, Box::new(target), None)));
+        check(kick, Some(Announcement::Kick(7, Box::new(target), Some(Instant::now()))));
         let unknown = b"K0000000000000007 {\"country\":\"a\"}";
         check(unknown, Some(Announcement::UnreadableKick(Cause::Newer)));
         check(b"next 1 2 3", None);

@@ -4,9 +4,9 @@
 //! Redis keeps the last kicks with the time at which each was told. Whenever the node is subscribed anew it reads them, and
 //! those that it has not heard end whom they fit, if he was there when they were told. Ages are compared, as Redis tells
 //! them, not clocks: that of this machine need not be right. In doubt (the reading takes its time, and a worker counts in
-//! quarters of a second) a connection has come after the kick, and stays. Only where Redis' time was set back since a kick
-//! was told, nobody knows when that was: then it ends whom it fits now. Who was ended too much comes back, but a stream
-//! that should have ended must not stay.
+//! quarters of a second) a connection was there. Where Redis' time was set back since a kick was told, nobody knows when
+//! that was: then it ends whom it fits now. Who was ended too much comes back, but a stream that should have ended must
+//! not stay.
 
 use std::{sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ enum CarriedOut {
 struct Recorded {
     kick: u64,
     target: KickTarget,
-    /// When it was told, or somewhat earlier; `None`: before this machine's time began.
+    /// When it was told, or somewhat later; `None`: before this machine's time began.
     told: Option<Instant>,
 }
 
@@ -126,7 +126,7 @@ impl Kicks {
 
     async fn read_missed(&self, feed: &FeedSender) -> Result<CarriedOut, TransportError> {
         let ((since, missed), begun) = (self.hearing.since(), Instant::now());
-        let recorded = self.recorded(begun).await?;
+        let recorded = self.recorded().await?;
         if since.elapsed() > KEPT || recorded.len() >= RECORD_LEN {
             tracing::warn!(
                 seconds = since.elapsed().as_secs(),
@@ -152,15 +152,16 @@ impl Kicks {
     }
 
     /// The kicks that are kept, the oldest first.
-    async fn recorded(&self, begun: Instant) -> Result<Vec<Recorded>, TransportError> {
+    async fn recorded(&self) -> Result<Vec<Recorded>, TransportError> {
         let (key, kept) = (self.keys.of(HOME).kicks(), KEPT_MICROS.to_string());
         let call = Call { keys: vec![key.as_bytes()], args: [REDIS_TIME, &kept].map(str::as_bytes).to_vec() };
         let done = self.primaries.run(HOME, Job::Count(&self.record, &call)).await?;
+        let answered = Instant::now();
         let Some(Value::Array(answer)) = done.values.into_iter().next() else {
             return Err(unexpected("the kicks of the last time"));
         };
         let recorded = answer.chunks(2).filter_map(|entry| {
-            let recorded = Recorded::read(entry, begun);
+            let recorded = Recorded::read(entry, answered);
             let recorded = recorded.inspect_err(|cause| {
                 let error = "its target is not known here";
                 self.primaries.unreadable.note(*cause, "a kick in the record", error);
@@ -172,15 +173,15 @@ impl Kicks {
 }
 
 impl Recorded {
-    /// Reads an age and a message. The age was true when Redis answered, after `begun`: so what began before this time did
-    /// before the kick.
-    fn read(entry: &[Value], begun: Instant) -> Result<Self, Cause> {
+    /// Reads an age and a message. The age was true when Redis answered, before now: so the kick was told at this time at the
+    /// latest.
+    fn read(entry: &[Value], answered: Instant) -> Result<Self, Cause> {
         let [Value::BulkString(age), Value::BulkString(message)] = entry else { return Err(Cause::Damaged) };
         let micros = std::str::from_utf8(age).ok().and_then(|age| age.parse::<i64>().ok());
         let (micros, message) = micros.zip(message.strip_prefix(b"K")).ok_or(Cause::Damaged)?;
         let (kick, target) = kick_message::parse(message)?;
         // Where the time was set back, the age is negative: see the module.
-        let told = begun.checked_sub(Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
+        let told = answered.checked_sub(Duration::from_micros(u64::try_from(micros).unwrap_or(0)));
         Ok(Self { kick, target, told })
     }
 }

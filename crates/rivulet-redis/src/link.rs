@@ -112,21 +112,23 @@ impl Link {
             shared: shared.clone(),
         };
         tokio::select! {
-            error = subscriber.run(subscribed) => (ErrorType::Connection, error.reason),
+            error = subscriber.run(subscribed) => (ErrorType::of(&error), reason(&error)),
             error = feed_when(ready, writer, &self.partitions, messages) => (ErrorType::Connection, error.reason),
             () = shared.ended.notified() => (ErrorType::Connection, "the connection ended".to_owned()),
             () = shared.unsubscribed.notified() => {
                 (ErrorType::Moved, "a slot has moved to another primary".to_owned())
             }
-            reason = self.watch(connection, &states) => (ErrorType::Timeout, reason),
+            broken = self.watch(connection, &states) => broken,
         }
     }
 
     /// Sends ticks, and ends when the connection is dead, or mute although Redis says that it has announced them.
-    async fn watch(&self, connection: MultiplexedConnection, states: &[&PartitionState]) -> String {
+    async fn watch(&self, connection: MultiplexedConnection, states: &[&PartitionState]) -> (ErrorType, String) {
         tokio::select! {
-            reason = pulse::ping(connection) => reason,
-            reason = pulse::tick(&self.parts.ticker, states, &self.server) => reason,
+            error = pulse::ping(connection) => {
+                (ErrorType::of(&error), format!("no answer to PING: {}", reason(&error)))
+            }
+            reason = pulse::tick(&self.parts.ticker, states, &self.server) => (ErrorType::Timeout, reason),
         }
     }
 }

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
+use redis::{RedisError, aio::MultiplexedConnection};
 
-use crate::{deployment::Server, partition_state::PartitionState, reason::reason, ticker::Ticker};
+use crate::{deployment::Server, partition_state::PartitionState, ticker::Ticker};
 
 /// How often the node sends itself a tick, and asks whether the connection is there.
 const TICK: Duration = Duration::from_secs(2);
 
 /// Asks the server for an answer again and again; ends when none comes. A peer that vanished without a word is found so,
 /// also while no tick can be sent.
-pub(crate) async fn ping(mut connection: MultiplexedConnection) -> String {
+pub(crate) async fn ping(mut connection: MultiplexedConnection) -> RedisError {
     loop {
         tokio::time::sleep(TICK).await;
         if let Err(error) = redis::cmd("PING").query_async::<()>(&mut connection).await {
-            return format!("no answer to PING: {}", reason(&error));
+            return error;
         }
     }
 }

@@ -6,13 +6,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use redis::aio::MultiplexedConnection;
-use rivulet_node::{Interest, TransportError};
+use redis::{RedisError, aio::MultiplexedConnection};
+use rivulet_node::Interest;
 use tokio::sync::{Notify, oneshot};
 
-use crate::{
-    deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState, reason::reason,
-};
+use crate::{deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState};
 
 /// How many channels are subscribed at once.
 const BATCH_LEN: usize = 1000;
@@ -41,7 +39,7 @@ enum Confirmed {
 
 impl Subscriber<'_> {
     /// `subscribed` is told when everything is subscribed that was wanted when the connection was made.
-    pub(crate) async fn run(mut self, subscribed: oneshot::Sender<()>) -> TransportError {
+    pub(crate) async fn run(mut self, subscribed: oneshot::Sender<()>) -> RedisError {
         match self.start().await {
             Ok(()) => drop(subscribed.send(())),
             Err(error) => return error,
@@ -64,7 +62,7 @@ impl Subscriber<'_> {
 
     /// Subscribes what was wanted when the connection was made. What comes meanwhile waits for its turn: it would put
     /// off the feed of all others, under a steady stream of new topics for ever.
-    async fn start(&mut self) -> Result<(), TransportError> {
+    async fn start(&mut self) -> Result<(), RedisError> {
         let own = |state: &&PartitionState| {
             let control = self.parts.writer.keys.of(state.partition).control.clone();
             [self.parts.ticker.channel(state.partition), control]
@@ -81,7 +79,7 @@ impl Subscriber<'_> {
         Ok(())
     }
 
-    async fn change(&mut self) -> Result<Confirmed, TransportError> {
+    async fn change(&mut self) -> Result<Confirmed, RedisError> {
         loop {
             let left = self.leave_unwanted().await?;
             if self.subscribe_wanted(None).await? == Confirmed::NotAll {
@@ -93,7 +91,7 @@ impl Subscriber<'_> {
         }
     }
 
-    async fn leave_unwanted(&mut self) -> Result<usize, TransportError> {
+    async fn leave_unwanted(&mut self) -> Result<usize, RedisError> {
         let mut names = Vec::new();
         for state in self.states {
             let unwanted = state.channels.take_unwanted(Instant::now(), BATCH_LEN - names.len());
@@ -106,7 +104,7 @@ impl Subscriber<'_> {
             self.shared.leave(&names);
             self.each("SUNSUBSCRIBE", &names).await?;
         } else {
-            self.connection.unsubscribe(&names).await.map_err(failed)?;
+            self.connection.unsubscribe(&names).await?;
         }
         Ok(names.len())
     }
@@ -115,7 +113,7 @@ impl Subscriber<'_> {
     async fn subscribe_wanted(
         &mut self,
         mut left: Option<&mut Vec<usize>>,
-    ) -> Result<Confirmed, TransportError> {
+    ) -> Result<Confirmed, RedisError> {
         let (mut room, mut taken, mut names) = (BATCH_LEN, Vec::new(), Vec::new());
         for (nth, state) in self.states.iter().enumerate() {
             let len = left.as_ref().map_or(room, |left| left[nth].min(room));
@@ -153,24 +151,24 @@ impl Subscriber<'_> {
         self.parts.connector.deployment.is_cluster()
     }
 
-    async fn subscribe(&mut self, names: &[String]) -> Result<(), TransportError> {
+    async fn subscribe(&mut self, names: &[String]) -> Result<(), RedisError> {
         if self.is_sharded() {
             for names in names.chunks(BATCH_LEN) {
                 self.each("SSUBSCRIBE", names).await?;
             }
             return Ok(());
         }
-        self.connection.subscribe(names).await.map_err(failed)
+        self.connection.subscribe(names).await
     }
 
     /// A command per channel: the channels of one command have to stand in one slot, and each is confirmed by an answer
     /// of its own.
-    async fn each(&mut self, command: &str, names: &[String]) -> Result<(), TransportError> {
+    async fn each(&mut self, command: &str, names: &[String]) -> Result<(), RedisError> {
         let mut pipeline = redis::pipe();
         for name in names {
             pipeline.cmd(command).arg(name);
         }
-        pipeline.query_async(&mut self.connection).await.map_err(failed)
+        pipeline.query_async(&mut self.connection).await
     }
 
     fn name(&self, state: &PartitionState, interest: &Interest) -> String {
@@ -180,12 +178,6 @@ impl Subscriber<'_> {
             Interest::Topic(topic) => names.stream(topic),
         }
     }
-}
-
-// The closure of `map_err` hands the error over.
-#[allow(clippy::needless_pass_by_value)]
-fn failed(error: redis::RedisError) -> TransportError {
-    TransportError::new(reason(&error))
 }
 
 async fn at(until: Option<Instant>) {

@@ -75,13 +75,37 @@ pub(crate) fn serve(
     listener: TcpListener,
     tls: Option<AdminTls>,
 ) -> std::io::Result<Admin> {
-    let address = listener.local_addr()?;
     let (node, memory) = (Arc::clone(&observed.node), observed.memory.clone());
     let logs = Arc::clone(&observed.logs);
     let metrics = Metrics::new(observed);
-    let watch = tls.as_ref().map(|tls| tls.certificates.watch(CERTIFICATE_INTERVAL));
     let state = web::Data::new(State { node, memory, metrics, profiles: Profiles::new(), logs });
-    let server = HttpServer::new(move || App::new().app_data(state.clone()).configure(routes))
+    listen(listener, tls, move |config| {
+        config.app_data(state.clone());
+        routes(config);
+    })
+}
+
+/// Answers probes while there is no node yet: alive, not ready, and what it is that is waited for.
+pub(crate) fn serve_before_node(
+    why: watch::Receiver<String>,
+    listener: TcpListener,
+    tls: Option<AdminTls>,
+) -> std::io::Result<Admin> {
+    let why = web::Data::new(why);
+    listen(listener, tls, move |config| {
+        config.app_data(why.clone());
+        endpoint::serve(config, probes::endpoints_before_node());
+    })
+}
+
+fn listen(
+    listener: TcpListener,
+    tls: Option<AdminTls>,
+    configure: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
+) -> std::io::Result<Admin> {
+    let address = listener.local_addr()?;
+    let watch = tls.as_ref().map(|tls| tls.certificates.watch(CERTIFICATE_INTERVAL));
+    let server = HttpServer::new(move || App::new().configure(configure.clone()))
         .workers(1)
         .worker_max_blocking_threads(BLOCKING_THREADS_MAX)
         .max_connections(CONNECTIONS_MAX)

@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) admin_tls: Option<AdminTls>,
     /// `None`: this node stands alone.
     pub(crate) redis: Option<RedisConfig>,
+    /// How long it is waited for at the start.
+    pub(crate) redis_start_wait: Duration,
     pub(crate) workers: NonZeroUsize,
     pub(crate) hub_url: Url,
     pub(crate) authorizer: Arc<Authorizer>,
@@ -204,6 +206,7 @@ impl Config {
         let retention_age = reader.value("retention-age", values::duration_or_off);
         let retention_count = reader.value("retention-count", values::count);
         let retention = retention_age.zip(retention_count);
+        let redis_start_wait = reader.value("redis-start-wait", values::start_wait);
         let redis = reader.redis(retention.map(|(age, count)| (age.unwrap_or(AGE_MAX), count.get())));
         let body_limit = reader.value("body-limit", |text| values::sized(text, 1, 1 << 30));
         let batch_limit = reader.value("batch-limit", |text| values::sized(text, 1, 1 << 30));
@@ -226,6 +229,7 @@ impl Config {
             admin_listen: admin_listen?,
             admin_tls: admin_tls?,
             redis: redis?,
+            redis_start_wait: redis_start_wait?,
             workers: workers?,
             hub_url: hub_url?,
             authorizer: Arc::new(authorizer?),

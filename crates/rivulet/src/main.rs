@@ -9,6 +9,7 @@ mod check_config;
 mod cli;
 mod client;
 mod config;
+mod connect;
 mod drain;
 mod event_stream;
 mod exit;

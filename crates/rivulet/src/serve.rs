@@ -4,8 +4,7 @@ use std::{net::TcpListener, process::ExitCode, sync::Arc, time::Duration};
 
 use clap::ArgMatches;
 use rivulet_http::{Certificates, HttpConfig, HttpServerHandle};
-use rivulet_node::{Feed, MemoryTransport, Node, NodeConfig, Retention, StreamTimes, Transport};
-use rivulet_redis::{ConnectError, RedisTransport};
+use rivulet_node::{Node, NodeConfig, StreamTimes};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{info, warn};
 
@@ -13,6 +12,7 @@ use crate::{
     admin,
     admin::Admin,
     config::{Config, Mode},
+    connect::connect,
     drain::Running,
     exit::{Code, Failure},
     layers::Environment,
@@ -85,7 +85,7 @@ async fn serve(started: Arc<Config>, given: (Given, Seen), logs: &Arc<Logs>) -> 
     let memory = MemorySampler::start(MemoryLimit::resolve(config.memory_max));
     let memory_max = Some(memory.state().borrow().max).filter(|max| *max > 0);
     let (transport, feed) = tokio::select! {
-        connected = connect(config) => connected?,
+        connected = connect(config, &admin_listener) => connected?,
         signal = signals.next() => return Ok(ExitCode::from(signal.exit_code())),
     };
     let node_config = NodeConfig { memory_max, ..node_config(config, room.streams) };
@@ -194,24 +194,6 @@ fn room(config: &Config) -> Room {
 fn certificates(config: &Config) -> Vec<Arc<Certificates>> {
     let admin = config.admin_tls.as_ref().map(|tls| &tls.certificates);
     config.listener.tls.iter().chain(admin).cloned().collect()
-}
-
-async fn connect(config: &Config) -> Result<(Arc<dyn Transport>, Feed), Failure> {
-    let (age, count) = (config.retention_age, config.retention_count.get());
-    let Some(redis) = &config.redis else {
-        let (transport, feed) = MemoryTransport::start(Retention { age, count, ..Retention::default() });
-        return Ok((transport, feed));
-    };
-    let (transport, feed) = RedisTransport::connect(redis.clone()).await.map_err(|error| match error {
-        ConnectError::Config { .. }
-        | ConnectError::Layout { .. }
-        | ConnectError::TooOld { .. }
-        | ConnectError::Partitions { .. } => {
-            Failure::usage(format!("--redis-url, --redis-prefix, --redis-partitions: {error}"))
-        }
-        error => Failure::unavailable(format!("--redis-url: {error}")),
-    })?;
-    Ok((transport, feed))
 }
 
 fn node_config(config: &Config, connections_max: usize) -> NodeConfig {

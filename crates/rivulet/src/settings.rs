@@ -201,6 +201,13 @@ const SETTINGS: &[Setting] = &[
     )
     .default("auto"),
     one(
+        "redis-start-wait",
+        "DURATION",
+        "How long a node that starts waits for a Redis that cannot be reached (up to 1d): it is alive and not ready \
+         meanwhile, and exits with 69 afterwards; 0 = it exits at once",
+    )
+    .default("0s"),
+    one(
         "redis-wait-replicas",
         "COUNT",
         "Replicas of Redis that must have an update before its publisher gets the 200, 0 to 16 (WAIT): what an \

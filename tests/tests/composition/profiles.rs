@@ -1,10 +1,12 @@
 //! The hubs of the profiles `sentinel` and `cluster`: their servers, by their own commands, and their nodes.
 
-use rivulet_tests::{PATIENCE, Request, Subscriber, process::Process};
+use std::{net::IpAddr, process::Command};
+
+use rivulet_tests::{PATIENCE, Request, Subscriber, eventually, process::Process};
 
 use super::{
     shipped::{nodes, services},
-    world::World,
+    world::{World, publication},
 };
 
 /// Starts the services whose names begin like this.
@@ -32,12 +34,60 @@ async fn nodes_are_one_hub(world: &World, profile: &str) {
     }
 }
 
+/// The servers of the profile `sentinel`, and who watches them.
+fn start_sentinels(world: &World) -> Vec<Process> {
+    let mut running = start(world, "sentinel-redis-");
+    running.extend([1, 2, 3].map(|number| world.redis(&format!("sentinel-{number}"))));
+    running
+}
+
+fn ask(ip: IpAddr, port: u16, words: &str) -> String {
+    let mut command = Command::new("redis-cli");
+    command.args(["-h", &ip.to_string(), "-p", &port.to_string()]).args(words.split(' '));
+    let output = command.output().expect("redis-cli can be started");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// The address of the master, as a Sentinel knows it.
+fn master(world: &World) -> String {
+    let answer = ask(world.ip("sentinel-2"), 26379, "sentinel get-master-addr-by-name rivulet");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_nodes_are_one_hub_on_the_sentinels_of_the_profile() {
     let world = World::new();
-    let _servers = start(&world, "sentinel-redis-");
-    let _sentinels = [1, 2, 3].map(|number| world.redis(&format!("sentinel-{number}")));
+    let _running = start_sentinels(&world);
     nodes_are_one_hub(&world, "sentinel").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restart_of_everything_the_last_master_of_the_profile_is_it_again() {
+    let world = World::new();
+    let (running, first) = (start_sentinels(&world), world.ip("sentinel-redis-1").to_string());
+    let node = world.ready("rivulet-sentinel-1", &[]).await;
+    let before = node.publish("a", "before").await;
+    assert_eq!(master(&world), first);
+    eventually("another one becomes the master", PATIENCE, || async {
+        let said = ask(world.ip("sentinel-1"), 26379, "sentinel failover rivulet");
+        let now = master(&world);
+        if now.is_empty() || now == first { Err(format!("{now:?}, {said}")) } else { Ok(()) }
+    })
+    .await;
+    eventually("it takes an update", 2 * PATIENCE, || async {
+        let answer = publication("a", "after").send(node.address).await;
+        if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}\n{}", node.said())) }
+    })
+    .await;
+    let last = master(&world);
+    drop((node, running));
+
+    let _running = start_sentinels(&world);
+    let node = world.ready("rivulet-sentinel-1", &[]).await;
+    let request = Request::subscribe("topic=a").header("Last-Event-ID", &before);
+    let mut stream = Subscriber::open(node.address, &request).await;
+    assert_eq!(stream.event().await.data(), "after", "the first server's log is not the newest\n{}", world.said());
+    assert_eq!(master(&world), last);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,7 +32,9 @@ fn it_is_valid_by_the_compose_specification() {
 fn every_service_is_pinned_bounded_and_without_rights_that_it_does_not_need() {
     for (name, service) in services() {
         let image = service["image"].as_str().expect("an image");
-        if service["build"].is_object() {
+        // Where several services build one image, each tags it, at the same time.
+        assert_eq!(service["build"].is_object(), name == "rivulet-1", "{name}");
+        if name.starts_with("rivulet-") {
             assert_eq!(image, "${RIVULET_IMAGE:-rivulet:local}", "{name}");
         } else {
             let tag = image.rsplit_once(':').expect("a tag").1;
@@ -174,6 +176,16 @@ fn nodes_trust_the_proxies_and_nobody_else() {
             trusted.len() == 2 && proxies.iter().all(|proxy| trusted.contains(&&**proxy)),
             "{name}: {trusted:?}"
         );
+    }
+}
+
+#[test]
+fn proxies_look_names_up_again_when_a_node_is_made_anew() {
+    for proxy in ["nginx", "haproxy"] {
+        let services = services();
+        for (node, _) in nodes(None) {
+            assert_eq!(services[proxy]["depends_on"][&node]["restart"], true, "{proxy}, {node}");
+        }
     }
 }
 

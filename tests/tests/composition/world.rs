@@ -131,8 +131,11 @@ impl World {
             .into_iter()
             .map(|word| {
                 let word = self.local(&word.replace("$$", "$"));
+                let begin = ["exec redis-server /data/redis.conf", "exec redis-server \"$@\""];
+                let word = begin.iter().fold(word, |word, begin| {
+                    word.replace(begin, &format!("{begin} {listening}"))
+                });
                 let word = word.replace("/data", &directory.to_string_lossy());
-                let word = word.replace("exec redis-server", &format!("exec redis-server {listening}"));
                 word.replace("port 26379", &format!("port 26379\nbind {ip}"))
             })
             .collect();

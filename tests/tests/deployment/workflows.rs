@@ -82,10 +82,11 @@ fn a_release_is_tested_scanned_built_signed_pushed_released_and_deployed_in_this
     assert!(jobs["deploy"]["environment"].is_string(), "an environment has reviewers");
 
     let file = yaml(GITLAB);
-    assert_eq!(texts(&file["stages"]), ["test", "scan", "build", "deploy"]);
+    assert_eq!(texts(&file["stages"]), ["test", "scan", "build", "sign", "deploy"]);
     let used: BTreeSet<String> =
         gitlab().values().map(|job| job["stage"].as_str().expect("a stage").to_owned()).collect();
-    assert_eq!(used, ["build", "deploy", "scan", "test"].map(str::to_owned).into());
+    assert_eq!(used, ["build", "deploy", "scan", "sign", "test"].map(str::to_owned).into());
+    assert_eq!(texts(&gitlab()["production"]["needs"]), ["push", "sign"]);
     let rules = &gitlab()["production"]["rules"];
     assert_eq!(rules.as_array().map(Vec::len), Some(1));
     assert_eq!(rules[0]["when"], "manual", "somebody decides");

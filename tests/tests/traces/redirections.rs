@@ -20,6 +20,16 @@ use crate::stage::{PUBLISH, publish, publish_traced, sampled, trace_id};
 /// How long slots are moved to and fro until a call has met each redirection.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Dropped, it ends a thread that would go on for ever.
+#[derive(Default)]
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// The codes of the redirections in a call's span, with where they led.
 fn redirections(span: &Span) -> Vec<(String, Option<String>)> {
     let redirected = span.events().into_iter().filter(|(name, _)| name == "redirected");
@@ -52,11 +62,11 @@ async fn redirections_are_events_of_the_call_that_they_lead_elsewhere() {
     cluster.end_move(slot, from, to).expect("it ends");
 
     // The node learns quickly where the slot is: only who publishes all the time meets the old primary.
-    let is_over = Arc::new(AtomicBool::new(false));
+    let over = Over::default();
     let moving = tokio::task::spawn_blocking({
-        let (cluster, is_over) = (Arc::clone(&cluster), Arc::clone(&is_over));
+        let (cluster, over) = (Arc::clone(&cluster), Arc::clone(&over.0));
         move || {
-            while !is_over.load(Relaxed) {
+            while !over.load(Relaxed) {
                 (from, to) = (to, from);
                 cluster.migrate(slot, from, to).expect("the slot moves");
             }
@@ -73,6 +83,6 @@ async fn redirections_are_events_of_the_call_that_they_lead_elsewhere() {
         }
         assert!(begun.elapsed() < PATIENCE, "{met:?}");
     }
-    is_over.store(true, Relaxed);
+    drop(over);
     moving.await.expect("slots move");
 }

@@ -13,3 +13,4 @@ mod readiness;
 mod replicas;
 mod startup;
 mod tls;
+mod waiting;

@@ -1,5 +1,7 @@
 //! Which spans are recorded: decided before anything of them is made.
 
+use opentelemetry::TraceId;
+
 /// What becomes of a span at the edge of the process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
@@ -45,6 +47,12 @@ impl Ratio {
         random >> 1 < self.bound()
     }
 
+    /// Whether a trace is one of them, by its id.
+    pub(crate) fn takes_trace(self, id: TraceId) -> bool {
+        let [.., a, b, c, d, e, f, g, h] = id.to_bytes();
+        self.takes(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+
     /// The id of a trace that is one of them: whoever asks it by the same share or a larger one, here or elsewhere, takes
     /// it too.
     pub fn trace_id(self, random: u128) -> u128 {
@@ -78,7 +86,7 @@ mod tests {
         let low = |id: u128| u64::try_from(id & u128::from(u64::MAX)).unwrap();
         let high = 0x0af7_6519_16cd_43dd_u128 << 64;
         let ids: Vec<u128> = numbers().map(|number| ratio.trace_id(high | u128::from(number))).collect();
-        assert!(ids.iter().all(|id| ratio.takes(low(*id)) && id >> 64 == high >> 64));
+        assert!(ids.iter().all(|id| ratio.takes_trace(TraceId::from(*id)) && id >> 64 == high >> 64));
         let lower_half = ids.iter().filter(|id| Ratio::new(0.005).takes(low(**id))).count();
         assert!(lower_half.abs_diff(50_000) < 100, "{lower_half}");
         let random = high | 0x43dd_8448_eb21_1c80;

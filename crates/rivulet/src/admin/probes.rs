@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use actix_web::{HttpResponse, http::StatusCode, web};
 use rivulet_node::{FeedStatus, StalePartition, Unready};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::{State, answer, endpoint::Endpoint};
 use crate::memory::MemoryState;
@@ -14,6 +15,18 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::read("/live", "200 while the process runs", live),
         Endpoint::read("/ready", "200 when clients may be sent here; else 503 and why not", ready),
+    ]
+}
+
+/// The same while a node that starts waits for its transport.
+pub(super) fn endpoints_before_node() -> Vec<Endpoint> {
+    let waiting = async |why: web::Data<watch::Receiver<String>>| {
+        let reason = why.borrow().clone();
+        answer::json(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "not ready", "reason": reason }))
+    };
+    vec![
+        Endpoint::read("/live", "200 while the process runs", live),
+        Endpoint::read("/ready", "503, and what this node waits for before it starts", waiting),
     ]
 }
 

@@ -104,6 +104,10 @@ pub(super) fn duration_up_to(text: &str, max: Duration) -> Result<Duration, Stri
     if duration <= max { Ok(duration) } else { Err(format!("must be at most {} s", max.as_secs())) }
 }
 
+pub(super) fn start_wait(text: &str) -> Result<Duration, String> {
+    duration_up_to(text, Duration::from_secs(24 * 60 * 60))
+}
+
 /// `0` is off.
 pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
     const MIN: Duration = Duration::from_secs(1);

@@ -1,7 +1,8 @@
-//! The ids of traces that begin here: all within the share that is recorded.
+//! The ids of traces that begin here under a sampler that looks at ids and not at parents: all within the share that is
+//! recorded.
 //!
-//! Which of them are recorded is decided before they are made. A sampler that looks at ids, the SDK's or that of another
-//! program, then takes those too.
+//! Which traces are recorded is decided before they are made. The SDK's sampler, here and on other nodes, then takes those
+//! too.
 
 use opentelemetry::{SpanId, TraceId};
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator};

@@ -92,15 +92,15 @@ fn provider<E: opentelemetry_sdk::trace::SpanExporter + 'static>(
     let processor = BatchSpanProcessor::builder(counted).with_batch_config(batches).build();
     let builder = SdkTracerProvider::builder()
         .with_span_processor(Gate::new(processor, Arc::clone(stats), queue.queue_len_max))
-        .with_resource(resource(&config.resource, node_id))
-        .with_id_generator(Ids::within(config.sampling.roots));
+        .with_resource(resource(&config.resource, node_id));
     // What has no parent was chosen before it came here.
-    let sampler = if config.sampling.follows {
-        Sampler::ParentBased(Box::new(Sampler::AlwaysOn))
+    let roots = config.sampling.roots;
+    let builder = if config.sampling.follows {
+        builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
     } else {
-        Sampler::TraceIdRatioBased(config.sampling.roots.share())
+        builder.with_sampler(Sampler::TraceIdRatioBased(roots.share())).with_id_generator(Ids::within(roots))
     };
-    builder.with_sampler(sampler).build()
+    builder.build()
 }
 
 #[cfg(test)]

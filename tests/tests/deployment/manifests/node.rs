@@ -118,14 +118,15 @@ async fn a_real_node_starts_with_what_components_give_it() {
     }
 }
 
-/// No cluster is here: the node cannot find Redis, which exits with 69, but it has understood where that is; what it does
+/// No cluster is here: the node cannot find Redis, which exits with 69 if it is not to wait, but it has understood where that is; what it does
 /// not understand exits with 64.
 #[test]
 fn a_real_node_understands_where_each_kind_of_redis_is() {
     for name in ["redis", "sentinel", "redis-cluster"] {
         let rendered = combined(&[name]).unwrap_or_else(|said| panic!("{name}: {said}"));
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let hub = command(&rendered, dir.path(), port::free(), None);
+        let mut hub = command(&rendered, dir.path(), port::free(), None);
+        hub.env("RIVULET_REDIS_START_WAIT", "0s");
         let mut bounded = Command::new("timeout");
         bounded.args(["30"]).arg(hub.get_program());
         for (name, value) in hub.get_envs() {
