@@ -1,6 +1,6 @@
 //! Kicks: the admin listener of one node ends connections on all.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rivulet_tests::{
     Hub, PATIENCE, Request, Response,
@@ -101,6 +101,8 @@ async fn a_node_that_was_cut_off_carries_out_a_kick_when_it_is_back() {
     knows(1.0).await;
     let answer = kick(&here, &json!({"subject": "sub:alice"})).await;
     assert_eq!(answer.json(), json!({"ended": 0, "nodes": 1, "nodes_unanswered": 0}));
+    // Who comes within half a second may have been there: ages are counted in quarters of one.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let mut later = away.open(&subscribe("a", "alice")).await;
     proxy.set(Network::Whole);
     assert_eq!(alice.rest().await, []);

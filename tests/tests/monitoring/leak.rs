@@ -25,6 +25,8 @@ const MINUTES: usize = 10;
 /// Streams that stay, and those that come and go between two scrapes.
 const STEADY: usize = 50;
 const VISITORS: usize = 300;
+/// How often they come and go before the first scrape.
+const WARM_UP: usize = 12;
 /// Visitors under way at once.
 const AT_ONCE: usize = 25;
 
@@ -105,6 +107,10 @@ async fn record(program: &Path, fault: Option<&str>) -> BTreeMap<String, String>
     let mut steady = Vec::new();
     for _ in 0..STEADY {
         steady.push(Node::subscribe(node.address).await);
+    }
+    // What is kept for later ones fills first: buffers, and heads of requests, of which the HTTP library keeps 128.
+    for _ in 0..WARM_UP {
+        node.churn().await;
     }
     let mut series: BTreeMap<String, String> = BTreeMap::new();
     for _ in 0..SCRAPES {

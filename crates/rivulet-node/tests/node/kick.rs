@@ -145,8 +145,8 @@ async fn a_late_kick_ends_those_who_were_there_when_it_was_told() {
         let start = Instant::now();
         let mut clients: Vec<Client> = Vec::new();
         for _ in 0..10 {
-            clients.push(hub.subscribe(exact(&["a"]), 4096).await);
             sleep(Duration::from_secs(1)).await;
+            clients.push(hub.subscribe(exact(&["a"]), 4096).await);
         }
         let late = async |told_s: f64| {
             let (ended, answer) = oneshot::channel();
@@ -156,11 +156,11 @@ async fn a_late_kick_ends_those_who_were_there_when_it_was_told() {
             answer.await.unwrap()
         };
         assert_eq!(late(0.0).await, 0, "nobody was there");
-        assert_eq!(late(3.001).await, 4, "also who came just before it was told");
-        assert_eq!(late(3.4).await, 0, "again; the next came afterwards");
-        assert_eq!(late(3.99).await, 1, "or perhaps not: who is meant must not stay");
+        assert_eq!(late(4.001).await, 4, "also who came just before it was told");
+        assert_eq!(late(4.4).await, 0, "again; the next came afterwards");
+        assert_eq!(late(4.99).await, 1, "or perhaps not: who is meant must not stay");
         sleep(Duration::from_secs(100)).await;
-        assert_eq!(late(7.4).await, 3, "however late it is");
+        assert_eq!(late(8.4).await, 3, "however late it is");
         for mut ended in clients.drain(..8) {
             assert_eq!(ended.retry_at_end().await, None, "not to come back");
         }
