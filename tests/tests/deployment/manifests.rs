@@ -6,4 +6,5 @@ pub(crate) mod rendered;
 pub(crate) mod schemas;
 
 mod node;
+mod page;
 mod sources;
