@@ -5,5 +5,8 @@ pub(crate) mod matrix;
 pub(crate) mod rendered;
 pub(crate) mod schemas;
 
+mod containers;
 mod node;
+mod page;
+mod servers;
 mod sources;

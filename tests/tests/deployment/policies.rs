@@ -4,6 +4,7 @@
 mod broken;
 mod network;
 mod pods;
+mod reach;
 mod routes;
 mod scaling;
 mod selectors;
@@ -14,7 +15,7 @@ use super::manifests::{matrix::all, rendered::Rendered, schemas::mistakes};
 type Policy = fn(&Rendered) -> Vec<String>;
 
 /// All of them.
-const POLICIES: [Policy; 15] = [
+const POLICIES: [Policy; 16] = [
     selectors::names_are_unique,
     selectors::selectors_match_pods,
     selectors::service_ports_have_targets,
@@ -28,6 +29,7 @@ const POLICIES: [Policy; 15] = [
     pods::a_rollout_is_gentle,
     network::every_port_has_its_policy,
     network::the_admin_port_is_private,
+    reach::who_needs_somebody_reaches_them,
     scaling::one_scales_by_a_metric_that_there_is,
     routes::streams_live_and_publishes_are_not_repeated,
 ];

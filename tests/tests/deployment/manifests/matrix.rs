@@ -61,6 +61,11 @@ fn documents(yaml: &str) -> Vec<serde_json::Value> {
 
 /// The base with these components on it, or why Kustomize does not make that.
 pub(crate) fn combined(components: &[&str]) -> Result<Rendered, String> {
+    combined_with(components, "")
+}
+
+/// The same with these lines in the kustomization as well.
+pub(crate) fn combined_with(components: &[&str], lines: &str) -> Result<Rendered, String> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory for tests");
     // Kustomize takes no absolute paths.
     let up = "../".repeat(directory.path().components().count() - 1);
@@ -69,7 +74,7 @@ pub(crate) fn combined(components: &[&str]) -> Result<Rendered, String> {
     let list = if list.is_empty() { " []".to_owned() } else { list.concat() };
     let text = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: hub\n\
-         resources:\n  - {k8s}/base\ncomponents:{list}\n"
+         resources:\n  - {k8s}/base\ncomponents:{list}\n{lines}"
     );
     std::fs::write(directory.path().join("kustomization.yaml"), text).expect("a directory for tests");
     let yaml = kustomize(directory.path())?;

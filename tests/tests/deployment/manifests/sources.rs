@@ -1,9 +1,8 @@
-//! What the manifests make of other files: alerts and dashboard, which have one source each, the files that servers read, and
-//! the commands of docs/kubernetes.md.
+//! What the manifests make of other files: alerts and dashboard, which have one source each, and the files that servers read.
 
 use std::process::Command;
 
-use rivulet_tests::{port, process::Process, tools::tool};
+use rivulet_tests::{port, process::Process};
 use serde_json::Value;
 
 use super::{
@@ -73,35 +72,6 @@ async fn a_real_redis_takes_each_configuration() {
     }
 }
 
-#[tokio::test]
-async fn a_real_sentinel_takes_what_its_script_writes() {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    let (port, redis) = (port::free().port().to_string(), port::free().port().to_string());
-    let script = text("k8s/components/sentinel/sentinel.sh")
-        .replace("/sentinel/", &format!("{}/", dir.path().display()))
-        .replace("dir /sentinel", &format!("dir {}", dir.path().display()))
-        .replace("-h sentinel -p 26379", &format!("-h 127.0.0.1 -p {port}"))
-        .replace("port 26379", &format!("port {port}"))
-        .replace("$POD_NAME.redis", "localhost")
-        .replace("redis-0.redis", "localhost")
-        .replace("$master 6379", &format!("$master {redis}"));
-    let path = dir.path().join("sentinel.sh");
-    std::fs::write(&path, script).expect("it can be written");
-    let mut command = Command::new("sh");
-    command.arg(&path).env("POD_NAME", "redis-0");
-    let _sentinel = Process::start(&mut command, &dir.path().join("log"));
-    let said = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-    rivulet_tests::eventually("a sentinel", rivulet_tests::PATIENCE, || async {
-        let asked = ["-p", &port, "sentinel", "get-master-addr-by-name", "rivulet"];
-        let answer = Command::new("redis-cli").args(asked).output().map_err(|error| error.to_string())?;
-        let answer = String::from_utf8_lossy(&answer.stdout).into_owned();
-        if answer.lines().eq(["localhost", &redis]) { Ok(()) } else { Err(format!("{answer}\n{}", said())) }
-    })
-    .await;
-    let written = std::fs::read_to_string(dir.path().join("sentinel.conf")).expect("it was written");
-    assert!(written.lines().any(|line| line.starts_with("sentinel myid ") && line.len() == 54), "{written}");
-}
-
 #[test]
 fn every_script_is_one_of_a_plain_shell() {
     let mut scripts = Vec::new();
@@ -110,58 +80,10 @@ fn every_script_is_one_of_a_plain_shell() {
         let names = names.into_iter().filter(|name| name.ends_with(".sh") || name == "make");
         scripts.extend(names.map(|name| format!("k8s/components/{component}/{name}")));
     }
-    assert_eq!(scripts.len(), 4, "{scripts:?}");
+    assert_eq!(scripts.len(), 5, "{scripts:?}");
     for script in scripts {
         let output =
             Command::new("sh").arg("-n").arg(root().join(&script)).output().expect("there is a shell");
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-/// The commands of the page: all lines of its blocks for shells.
-fn commands() -> Vec<String> {
-    let page = text("docs/kubernetes.md");
-    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().expect("a first part"));
-    blocks
-        .flat_map(|block| block.replace("\\\n", " ").lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect()
-}
-
-#[test]
-fn every_command_of_the_page_works() {
-    let commands = commands();
-    assert!(commands.len() >= 4, "{commands:?}");
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    // A copy of what the page works in: it writes files, and changes the manifests.
-    let k8s = dir.path().join("k8s");
-    let copied = Command::new("cp").arg("-r").arg(root().join("k8s")).arg(&k8s).status().expect("cp");
-    assert!(copied.success());
-    let tools = tool("kubectl").parent().expect("a directory").to_owned();
-    let path = format!("{}:{}", tools.display(), std::env::var("PATH").expect("there is a PATH"));
-    for command in commands {
-        let output = Command::new("sh")
-            .args(["-euc", &command])
-            .current_dir(dir.path())
-            .env("PATH", &path)
-            .output()
-            .expect("there is a shell");
-        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let secrets = std::fs::read_to_string(dir.path().join("secrets.yaml")).expect("the page writes it");
-    for name in ["rivulet-redis", "rivulet-keys"] {
-        assert!(secrets.contains(&format!("name: {name}")), "{secrets}");
-    }
-}
-
-#[test]
-fn the_page_tells_of_every_component_and_overlay() {
-    let page = text("docs/kubernetes.md");
-    for (below, names) in ["components", "overlays"].map(|below| (below, directories(below))) {
-        for name in names {
-            assert!(
-                page.contains(&format!("`{name}`")),
-                "docs/kubernetes.md does not tell of {below}/{name}"
-            );
-        }
     }
 }

@@ -158,6 +158,90 @@ fn a_network_that_is_open_is_found() {
     ]);
 }
 
+/// A rule that opens nothing that anybody needs.
+fn shut() -> Value {
+    json!({ "ports": [{ "port": 1 }] })
+}
+
+#[test]
+fn a_network_that_cuts_the_hub_off_is_found() {
+    let policy = |place, value, says| of("NetworkPolicy", place, value, says);
+    let strangers = json!([{ "podSelector": { "matchLabels": { "app": "a" } } }]);
+    let namespace = "/spec/ingress/1/from/0/namespaceSelector/matchLabels/kubernetes.io~1metadata.name";
+    let redis =
+        |place, value| with(&["redis"], ("NetworkPolicy", "redis"), place, value, "for Redis (TCP 6379)");
+    let sentinel = |place, says| with(&["sentinel"], ("NetworkPolicy", "rivulet"), place, json!(1), says);
+    let spans = |policy, place, value| {
+        with(&["otel-collector"], ("NetworkPolicy", policy), place, value, "for spans")
+    };
+    check(vec![
+        policy("/spec/egress/0", shut(), "for DNS (UDP 53)"),
+        policy("/spec/egress/0/ports/1/port", json!(54), "for DNS (TCP 53)"),
+        policy("/spec/egress/0/ports/0/protocol", json!(null), "for DNS (UDP 53)"),
+        policy("/spec/egress/1", shut(), "for Redis (TCP 6379)"),
+        policy("/spec/egress/1/to", strangers.clone(), "for Redis (TCP 6379)"),
+        policy("/spec/ingress/0/from", strangers.clone(), "for clients (TCP 3000)"),
+        policy("/spec/ingress/0", shut(), "for clients (TCP 3000)"),
+        with(&["monitoring"], ("NetworkPolicy", "rivulet"), namespace, json!("metrics"), "for Prometheus"),
+        redis("/spec/ingress/0", shut()),
+        redis("/spec/ingress/0/from", strangers.clone()),
+        sentinel("/spec/egress/1/ports/0/port", "for Redis (TCP 6379)"),
+        sentinel("/spec/egress/1/ports/1/port", "for Redis (TCP 26379)"),
+        spans("rivulet", "/spec/egress/2/ports/1/port", json!(1)),
+        spans("rivulet", "/spec/egress/2/to", strangers.clone()),
+        spans("otel-collector", "/spec/ingress/0/from", strangers),
+        spans("otel-collector", "/spec/egress/1", shut()),
+    ]);
+}
+
+#[test]
+fn a_network_that_cuts_off_what_is_beside_the_hub_is_found() {
+    let label = "/spec/template/metadata/labels/sidecar.istio.io~1inject";
+    let sentinel = |place, says| with(&["sentinel"], ("NetworkPolicy", "redis"), place, shut(), says);
+    let cluster = |place, says| with(&["redis-cluster"], ("NetworkPolicy", "redis"), place, shut(), says);
+    let sidecar = |document, place, value| {
+        with(
+            &["istio", "redis", "otel-collector"],
+            document,
+            place,
+            value,
+            "for the sidecar's istiod (TCP 15012)",
+        )
+    };
+    check(vec![
+        sentinel("/spec/ingress/0/from/1", "for servers of each other (TCP 26379)"),
+        sentinel("/spec/egress/0", "for servers of each other (TCP 6379)"),
+        sentinel("/spec/egress/1", "for DNS (UDP 53)"),
+        cluster("/spec/ingress/0/from/1", "for the Job (TCP 6379)"),
+        cluster("/spec/ingress/1/ports/1", "for servers of each other (TCP 16379)"),
+        cluster("/spec/egress/0", "for servers of each other (TCP 16379)"),
+        sidecar(("NetworkPolicy", "rivulet-sidecar"), "/spec/egress/0", shut()),
+        sidecar(("StatefulSet", "redis"), label, json!(null)),
+        sidecar(("Deployment", "otel-collector"), label, json!("true")),
+    ]);
+}
+
+#[test]
+fn a_network_that_keeps_keys_of_issuers_away_is_found() {
+    let mut base = combined(&[]).unwrap_or_else(|said| panic!("{said}"));
+    let place = |rendered: &Rendered, kind: &str| {
+        rendered.documents.iter().position(|document| document["kind"] == kind).expect("there is one")
+    };
+    let (policy, map) = (place(&base, "NetworkPolicy"), place(&base, "ConfigMap"));
+    broken(&mut base.documents[policy], "/spec/egress/3", shut());
+    assert_eq!(violations(&base), [""; 0], "no set of keys is asked for");
+    let settings = base.documents[map]["data"]["rivulet.toml"].as_str().expect("a file").to_owned();
+    for line in [
+        "publisher-jwks-url = \"https://example.com/keys\"",
+        "trusted-issuer = [\"https://example.com=jwks:https://example.com/keys\"]",
+    ] {
+        let mut rendered = base.clone();
+        rendered.documents[map]["data"]["rivulet.toml"] = json!(format!("{line}\n{settings}"));
+        let found = violations(&rendered);
+        assert!(found.iter().any(|found| found.contains("for JWK Sets (TCP 443)")), "{line}: {found:?}");
+    }
+}
+
 #[test]
 fn what_refers_to_nothing_is_found() {
     let name = "/spec/selector/matchLabels/app.kubernetes.io~1name";
@@ -237,6 +321,7 @@ fn a_front_that_cuts_streams_is_found() {
         |place, value, says| with(&["ingress-traefik"], ("IngressRoute", "rivulet"), place, value, says);
     let gateway = |place, value, says| with(&["gateway"], ("HTTPRoute", "rivulet"), place, value, says);
     let istio = |place, value, says| with(&["istio"], ("VirtualService", "rivulet"), place, value, says);
+    let rule = |place, value, says| with(&["istio"], ("DestinationRule", "rivulet"), place, value, says);
     let haproxy =
         |place, value, says| with(&["ingress-haproxy"], ("Ingress", "rivulet-haproxy"), place, value, says);
     check(vec![
@@ -264,6 +349,14 @@ fn a_front_that_cuts_streams_is_found() {
         ),
         nginx("/spec/rules/0/http/paths/0/backend/service/port/name", json!("https"), "leads nowhere"),
         haproxy("/metadata/annotations/haproxy.org~1timeout-server", json!(null), "cuts streams"),
+        haproxy("/metadata/annotations/haproxy.org~1load-balance", json!(null), "leaves new nodes empty"),
+        haproxy(
+            "/metadata/annotations/haproxy.org~1abortonclose",
+            json!(null),
+            "keeps clients that are gone",
+        ),
+        rule("/spec/trafficPolicy/loadBalancer/simple", json!("ROUND_ROBIN"), "leaves new nodes empty"),
+        traefik("/spec/routes/0/services/0/strategy", json!(null), "leaves new nodes empty"),
         traefik("/spec/routes/0/middlewares", json!([{ "name": "compress" }]), "may hold events back"),
         traefik("/spec/routes/0/services/0/responseForwarding", json!(null), "holds events back"),
         traefik("/spec/routes/0/services/0/serversTransport", json!("x"), "no ServersTransport x"),

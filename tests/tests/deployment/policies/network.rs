@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::super::manifests::rendered::{Rendered, containers, list, selects, title};
 
-fn policies_of<'a>(rendered: &'a Rendered, workload: &'a Value) -> Vec<&'a Value> {
+/// The policies that hold for a workload's pods.
+pub(super) fn policies_of<'a>(rendered: &'a Rendered, workload: &'a Value) -> Vec<&'a Value> {
     let policies = rendered.of("NetworkPolicy");
     policies.filter(|policy| selects(&policy["spec"]["podSelector"]["matchLabels"], workload)).collect()
 }

@@ -1,5 +1,5 @@
-//! What stands in front: streams are not cut, events are not held back, publishes are not repeated, and nobody speaks plain
-//! HTTP to a hub that speaks TLS.
+//! What stands in front: streams are not cut, events are not held back, publishes are not repeated, new nodes get their share
+//! where one can say so, and nobody speaks plain HTTP to a hub that speaks TLS.
 
 use serde_json::Value;
 
@@ -52,6 +52,13 @@ fn virtual_service(rendered: &Rendered, route: &Value, found: &mut Vec<String>) 
     }
 }
 
+/// How a mesh chooses among the nodes.
+fn destination_rule(_: &Rendered, rule: &Value, found: &mut Vec<String>) {
+    if rule["spec"]["trafficPolicy"]["loadBalancer"]["simple"] != "LEAST_REQUEST" {
+        found.push(format!("{} leaves new nodes empty", title(rule)));
+    }
+}
+
 fn ingress(rendered: &Rendered, route: &Value, found: &mut Vec<String>) {
     let annotations = &route["metadata"]["annotations"];
     let class = route["spec"]["ingressClassName"].as_str().unwrap_or_default();
@@ -74,6 +81,14 @@ fn ingress(rendered: &Rendered, route: &Value, found: &mut Vec<String>) {
             found.push(format!("{} repeats publishes", title(route)));
         }
     }
+    if class == "haproxy" {
+        if annotations["haproxy.org/load-balance"] != "leastconn" {
+            found.push(format!("{} leaves new nodes empty", title(route)));
+        }
+        if annotations["haproxy.org/abortonclose"] != "true" {
+            found.push(format!("{} keeps clients that are gone", title(route)));
+        }
+    }
     let paths = list(&route["spec"]["rules"]).flat_map(|rule| list(&rule["http"]["paths"]));
     for to in paths.map(|path| &path["backend"]["service"]) {
         if !leads(rendered, &to["name"], &to["port"]["name"]) {
@@ -91,6 +106,9 @@ fn ingress_route(rendered: &Rendered, route: &Value, found: &mut Vec<String>) {
         if !leads(rendered, &to["name"], &to["port"]) {
             found.push(format!("{} leads nowhere", title(route)));
         }
+        if to["strategy"] != "p2c" {
+            found.push(format!("{} leaves new nodes empty", title(route)));
+        }
         if !to["responseForwarding"]["flushInterval"].as_str().is_some_and(|time| time.starts_with('-')) {
             found.push(format!("{} holds events back", title(route)));
         }
@@ -104,7 +122,8 @@ fn ingress_route(rendered: &Rendered, route: &Value, found: &mut Vec<String>) {
 /// See the head of this file.
 pub(super) fn streams_live_and_publishes_are_not_repeated(rendered: &Rendered) -> Vec<String> {
     type Judge = fn(&Rendered, &Value, &mut Vec<String>);
-    let kinds: [(&str, Judge); 4] = [
+    let kinds: [(&str, Judge); 5] = [
+        ("DestinationRule", destination_rule),
         ("HTTPRoute", http_route),
         ("VirtualService", virtual_service),
         ("Ingress", ingress),
