@@ -87,8 +87,8 @@ pub use socket::{Socket, Unsent};
 pub use stats::{NodeSnapshot, WorkerSnapshot};
 pub use subscribe::{Refusal, Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
-    AppendError, Appended, FeedEvent, FeedStatus, Gap, Interest, Page, PageLimits, Selection, StalePartition,
-    Transport, TransportError,
+    AppendError, Appended, FeedEvent, FeedStatus, Gap, Interest, Outdated, Page, PageLimits, Selection,
+    StalePartition, Transport, TransportError,
 };
 pub use transport_stats::{CommandSnapshot, TransportStats};
 pub use worker::Worker;

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::atomic::Ordering::Relaxed};
 
-use crate::{Node, NodePhase, Refusal, SubscribeError, node::NodeShared};
+use crate::{Node, NodePhase, Outdated, Refusal, SubscribeError, node::NodeShared};
 
 /// Why no new clients should be sent to a node, as far as the node itself knows: [`Node::feed_status`] may know more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Unready {
     },
     /// It has hardly any memory left.
     MemoryTight,
+    /// It may not be able to read what newer nodes write: who comes here may be told of gaps that nobody else has.
+    Outdated(Outdated),
 }
 
 impl Unready {
@@ -27,6 +29,7 @@ impl Unready {
             Self::Leaving => "leaving",
             Self::Full { .. } => "full",
             Self::MemoryTight => "memory_tight",
+            Self::Outdated(_) => "outdated",
         }
     }
 }
@@ -39,6 +42,12 @@ impl fmt::Display for Unready {
                 write!(f, "the node holds {connections} connections, and may hold {connections_max}")
             }
             Self::MemoryTight => f.write_str("the node has hardly any memory left"),
+            Self::Outdated(Outdated { needed, knows }) => {
+                write!(
+                    f,
+                    "nodes of this hub must know format {needed} by now, this one knows {knows}: upgrade it"
+                )
+            }
         }
     }
 }
@@ -75,6 +84,7 @@ impl Node {
         let full = || Unready::Full { connections: places.taken(), connections_max: places.max() };
         let reasons = [
             (!self.is_open()).then_some(Unready::Leaving),
+            self.shared.transport.outdated().map(Unready::Outdated),
             places.are_scarce().then(full),
             self.is_memory_tight().then_some(Unready::MemoryTight),
         ];

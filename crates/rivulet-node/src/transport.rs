@@ -132,6 +132,15 @@ pub struct StalePartition {
     pub reason: String,
 }
 
+/// What a node knows too little for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outdated {
+    /// The format of what the transport keeps that every node of the hub must know now.
+    pub needed: u32,
+    /// The newest that this node knows.
+    pub knows: u32,
+}
+
 /// Why a transport could not do what was asked. It may be tried again; nothing was lost that was acknowledged.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the transport is unavailable: {reason}")]
@@ -229,6 +238,11 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Whether the feed is alive.
     fn feed_status(&self) -> FeedStatus;
+
+    /// What newer nodes of the hub demand of every node and this one lacks: it may not be able to read what they write.
+    fn outdated(&self) -> Option<Outdated> {
+        None
+    }
 
     /// How much this node's clock is before the one that positions come from, in microseconds: what tells the age of an
     /// update. Asked often, so nothing is waited for.

@@ -28,6 +28,7 @@ mod deployment;
 mod entry;
 mod error_type;
 mod feed_writer;
+mod format;
 mod history;
 mod inbox;
 mod index_entry;

@@ -8,10 +8,7 @@ use std::{
 
 use futures_util::future::try_join_all;
 use redis::{InfoDict, RedisError, aio::MultiplexedConnection};
-use rivulet_core::{
-    Position,
-    fault::{self, Fault},
-};
+use rivulet_core::Position;
 use tokio::sync::Notify;
 
 use crate::{
@@ -19,6 +16,7 @@ use crate::{
     connector::Connector,
     deployment::Server,
     error_type::ErrorType,
+    format::{FORMAT_OLDEST, formats},
     keys::Keys,
     permissions::Needs,
     reason::{reason, tells_of_a_cluster},
@@ -26,13 +24,6 @@ use crate::{
     topology::Map,
 };
 
-/// The format that this version knows and writes: what keys and messages mean. Additions that older nodes pass over make
-/// a new one too, so that it can be seen who has been here. See docs/upgrades.md.
-const FORMAT: u32 = 2;
-/// The oldest format that a node must know that is to read what this version writes.
-const FORMAT_OF_READERS: u32 = 2;
-/// The oldest format that this version can read: a log whose readers must know no more than an older one may hold that.
-const FORMAT_OLDEST: u32 = 2;
 /// The oldest Redis that knows the commands our scripts use.
 const VERSION_MIN: (u32, u32) = (6, 2);
 /// The oldest Redis with sharded channels, which a cluster needs.
@@ -82,12 +73,6 @@ pub(crate) async fn open(
     connector.stats.note(script.name, begun.elapsed(), layout.as_ref().err().map(ErrorType::of));
     let layout = layout.map_err(|error| refused(connector, &map.layout, &error))?;
     check_layout(config, layout, &partitions)
-}
-
-/// The format that this process knows, and the oldest that one must know that is to read what it writes.
-fn formats() -> (u32, u32) {
-    let is = |fault| u32::from(fault::is(fault));
-    (FORMAT + is(Fault::NextVersion), FORMAT_OF_READERS + is(Fault::NextFormat))
 }
 
 /// Whether this node can take part where the prefix is laid out like this.

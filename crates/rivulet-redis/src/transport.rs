@@ -6,9 +6,9 @@ use futures_util::future::try_join_all;
 use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
-    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Page, PageLimits, Peers,
-    Permit, Rate, Selection, StalePartition, Transport, TransportError, TransportStats, Verdict, Wanted,
-    trace, transport::IDEMPOTENCY_AGE,
+    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Outdated, Page, PageLimits,
+    Peers, Permit, Rate, Selection, StalePartition, Transport, TransportError, TransportStats, Verdict,
+    Wanted, trace, transport::IDEMPOTENCY_AGE,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -19,6 +19,7 @@ use crate::{
     connector::Connector,
     entry::unexpected,
     feed_writer::{FeedWriter, topics_in},
+    format::Demand,
     keys::Keys,
     kicks::Kicks,
     limits::{Lease, Limits, PublishRates, Spread, Taken, key_and_args, refusal, word},
@@ -64,7 +65,8 @@ pub struct RedisTransport {
     lease: Lease,
     pub(crate) publish_rates: PublishRates,
     kicks: Arc<Kicks>,
-    tasks: [JoinHandle<()>; 3],
+    demand: Arc<Demand>,
+    tasks: [JoinHandle<()>; 4],
 }
 
 impl RedisTransport {
@@ -117,26 +119,28 @@ impl RedisTransport {
             outage: Arc::default(),
         };
         let parts = Parts { connector, topology: topology.clone(), ticker, writer };
+        let demand = Demand::new(primaries.clone(), &keys);
         let tasks = [
             tokio::spawn(async move { topology.watch().await }),
             tokio::spawn(Supervisor::new(parts).run(primaries.clone())),
             tokio::spawn(catch_up),
+            tokio::spawn(demand.clone().watch()),
         ];
-        let log = log(Reader::Replay);
         let transport = Self {
+            log: log(Reader::Replay),
             primaries,
             append: Script::append(),
             append_with_rates: Script::append_with_rates(),
             publish,
             retention: config.retention_args(),
             keys,
-            log,
             states,
             runtime: Handle::current(),
             limits,
             lease,
             publish_rates: PublishRates::new(),
             kicks,
+            demand,
             tasks,
         };
         Ok((Arc::new(transport), receiver))
@@ -371,6 +375,10 @@ impl Transport for RedisTransport {
         };
         let stale: Vec<StalePartition> = self.states.iter().filter_map(stale).collect();
         if stale.is_empty() { FeedStatus::Live } else { FeedStatus::Stale(stale) }
+    }
+
+    fn outdated(&self) -> Option<Outdated> {
+        self.demand.outdated()
     }
 
     fn clock_offset_micros(&self) -> i64 {

@@ -47,6 +47,11 @@ impl Unreadable {
         }
     }
 
+    /// There may be something that this node is too old to read, wherever it is.
+    pub(crate) fn newer_expected(&self) {
+        self.newer.fetch_add(1, Relaxed);
+    }
+
     /// Adds what has been counted.
     pub(crate) fn add_to(&self, stats: &mut TransportStats) {
         stats.unreadable_newer += self.newer.load(Relaxed);

@@ -34,6 +34,16 @@ impl Configured {
         Self { hub, dir }
     }
 
+    /// The same on a Redis. Flags, and what [`Hub::DEFAULTS`] says, stand above the file.
+    pub(crate) async fn start_at(redis_url: &str, flags: &[&str], settings: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join("rivulet.toml");
+        write(&file, &text(settings));
+        let path = file.display().to_string();
+        let hub = Hub::start_at(redis_url, &[&["--config", &path], flags].concat()).await;
+        Self { hub, dir }
+    }
+
     pub(crate) fn file(&self) -> PathBuf {
         self.dir.path().join("rivulet.toml")
     }
@@ -98,7 +108,11 @@ pub(crate) async fn expect_reloads(hub: &Hub, outcome: &str, count: f64) {
 pub(crate) fn text(settings: &[(&str, &str)]) -> String {
     let keys = [tokens::PUBLISHER_KEY, tokens::SUBSCRIBER_KEY].map(|key| format!("'{key}'"));
     let keys = [("publisher-jwt-key", keys[0].as_str()), ("subscriber-jwt-key", keys[1].as_str())];
-    let said = |name: &str| settings.iter().any(|(given, _)| *given == name);
+    // Where there is a set of a role's keys, there must be no key.
+    let has_set = |role: &str| settings.iter().any(|(given, _)| given.starts_with(&format!("{role}jwks-")));
+    let said = |name: &str| {
+        settings.iter().any(|(given, _)| *given == name) || name.strip_suffix("jwt-key").is_some_and(has_set)
+    };
     let base = keys.into_iter().chain(BASE).filter(|(name, _)| !said(name));
     base.chain(settings.iter().copied()).map(|(name, value)| format!("{name} = {value}\n")).collect()
 }

@@ -3,7 +3,11 @@
 
 mod check_config;
 mod configured;
+mod limits;
 mod mixed;
 mod refused;
 mod settings;
+mod shown;
+mod stopping;
+mod tokens;
 mod watched;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rivulet_tests::{redis::RedisServer, refusal::Refusal};
+use rivulet_tests::{Hub, PATIENCE, eventually, metrics, redis::RedisServer, refusal::Refusal};
 
-use crate::build::Build;
+use crate::build::{Build, unreadable};
 
 /// The layout, field by field.
 fn layout(redis: &RedisServer) -> Vec<String> {
@@ -43,6 +43,47 @@ async fn a_node_that_is_too_old_for_what_is_written_refuses_to_start() {
     assert_eq!(layout(&redis), ["3", "3", "1", "next"]);
     drop((old, new));
     refused(&redis).await.expect(64, &words);
+}
+
+/// Waits until a node is ready, or not; answers what it says then.
+async fn readiness(hub: &Hub, status: u16) -> String {
+    eventually(format!("/ready answers {status}"), PATIENCE, || async {
+        let (found, said) = metrics::get(hub.admin(), "/ready")?;
+        if found == status { Ok(said) } else { Err(format!("{found} {said}")) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_node_that_has_become_too_old_says_so_and_is_not_ready_while_it_serves_on() {
+    let redis = Arc::new(RedisServer::start().await);
+    let mut old = Build::This.start(&redis, &[]).await;
+    let mut stream = old.subscribe("topic=a").await;
+    let new = Build::NextFormat.start(&redis, &[]).await;
+    let said = readiness(&old, 503).await;
+    assert!(said.contains("must know format 3") && said.contains("this one knows 2"), "{said}");
+    eventually("it is counted as long as it is so", PATIENCE, || async {
+        let [newer, _] = unreadable(&old);
+        if newer >= 2.0 { Ok(()) } else { Err(newer) }
+    })
+    .await;
+    let log = old.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("is too old to read")).collect();
+    assert_eq!(lines.len(), 1, "it is said once: {log}");
+    for word in ["ERROR", "needed=3", "knows=2", "upgrade it"] {
+        assert!(lines[0].contains(word), "{word:?} is not in {}", lines[0]);
+    }
+    // Nobody is sent there; who is there stays, and who comes all the same is let in.
+    old.publish(&[("topic", "a"), ("data", "1")]).await;
+    assert_eq!(stream.data(1).await, ["1"]);
+    drop(old.subscribe("topic=a").await);
+    readiness(&new, 200).await;
+    // Who takes it back by hand, since nothing new has been written yet, has a hub of this release again.
+    redis.command(&["HSET", "{rivulet}layout", "reader", "2"]).expect("it can be written");
+    readiness(&old, 200).await;
+    old.replace_in(&Build::NextFormat.environment()).await;
+    assert_eq!(layout(&redis)[1], "3", "it has been upgraded");
+    assert_eq!(unreadable(&old), [0.0, 0.0]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -76,7 +76,7 @@ families! {
     Gauge CLOCK_OFFSET "rivulet_clock_offset_seconds" [] "This node's clock minus that of Redis, as the quickest of the last ticks tells";
     Counter BACKFILLS "rivulet_backfills" ["outcome"] "Reads of what the feed of a partition missed: after each connect too, though mostly nothing was missed";
     Counter BACKFILLED "rivulet_backfilled_updates" [] "Updates that the feed had missed and that were read from the log";
-    Counter UNREADABLE "rivulet_unreadable" ["cause"] "What stood in Redis or came from there and could not be read, each time it was tried; newer: this node is too old for it";
+    Counter UNREADABLE "rivulet_unreadable" ["cause"] "What stood in Redis or came from there and could not be read, each time it was tried; newer: this node is too old for it, or finds in the layout that it is";
     Gauge HUB_NODES "rivulet_hub_nodes" [] "Nodes of the hub, this one included";
     Gauge HUB_CONNECTIONS "rivulet_hub_connections" [] "Connections of all nodes, as they last said";
 
