@@ -19,14 +19,16 @@ for _, key in ipairs(redis.call('KEYS', '{rivulet:0}*')) do
   local kind = string.match(key, '}(%l+)')
   if kind == 't' or kind == 'index' then
     local entries = redis.call('XRANGE', key, '-', '+')
+    local left = redis.call('PTTL', key)
     redis.call('DEL', key)
     for _, entry in ipairs(entries) do
       local fields = entry[2]
       fields[2] = aged(fields[2])
       redis.call('XADD', key, aged(entry[1]), unpack(fields))
     end
+    if left > 0 then redis.call('PEXPIRE', key, left) end
   elseif kind == 'l' or kind == 'clock' or kind == 'birth' then
-    redis.call('SET', key, aged(redis.call('GET', key)))
+    redis.call('SET', key, aged(redis.call('GET', key)), 'KEEPTTL')
   end
 end
 return 'done'";
