@@ -88,7 +88,7 @@ pub use stats::{NodeSnapshot, WorkerSnapshot};
 pub use subscribe::{Refusal, Resumed, SubscribeError, SubscribeRequest};
 pub use transport::{
     AppendError, Appended, FeedEvent, FeedStatus, Gap, Interest, Outdated, Page, PageLimits, Selection,
-    StalePartition, Transport, TransportError,
+    StalePartition, Transport, TransportError, Void,
 };
 pub use transport_stats::{CommandSnapshot, TransportStats};
 pub use worker::Worker;

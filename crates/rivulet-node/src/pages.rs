@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    Gap, Page, Selection, Transport, TransportError,
+    Gap, Page, Selection, Transport, TransportError, Void,
     config::{PAGE_LIMITS, PAGES_AGE_MAX, PAGES_BYTES_MAX, PAGES_LEN_MAX, READ_WAIT_MAX},
     delivery::{Delivery, Encoding},
     trace,
@@ -47,6 +47,7 @@ pub(crate) struct SharedPage {
     pub(crate) more: bool,
     pub(crate) clock: Position,
     gap: Option<Gap>,
+    voids: Vec<Void>,
     bytes: usize,
 }
 
@@ -56,8 +57,8 @@ impl SharedPage {
         let deliveries: Box<[_]> = page.entries.iter().map(|entry| encode(entry)).collect();
         let bytes = deliveries.iter().map(|delivery| delivery.frame.bytes.len() + DELIVERY_LEN_BYTES);
         let bytes = bytes.sum::<usize>() + PAGE_LEN_BYTES;
-        let Page { through, more, clock, gap, .. } = page;
-        Self { after, deliveries, through, more, clock, gap, bytes }
+        let Page { through, more, clock, gap, voids, .. } = page;
+        Self { after, deliveries, through, more, clock, gap, voids, bytes }
     }
 
     /// The deliveries after a position.
@@ -74,8 +75,10 @@ impl SharedPage {
     /// reach up to the reader's rings: it would be asked for again and again otherwise.
     fn serves(&self, ask: &Ask) -> bool {
         let within = self.after <= ask.after && (ask.after < self.through || ask.after == self.after);
-        // Of what a gap took, this reader may lack less than the one that the page was read for.
-        let same_gap = ask.after == self.after || self.gap_after(ask.after).is_none();
+        // Of what a gap took, this reader may lack less than the one that the page was read for; and more, if it is not
+        // of this log.
+        let in_void = || self.voids.iter().any(|void| void.holds(ask.after));
+        let same_gap = ask.after == self.after || (self.gap_after(ask.after).is_none() && !in_void());
         within && same_gap && (self.more || self.through >= ask.floor)
     }
 }

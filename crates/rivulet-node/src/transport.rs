@@ -101,6 +101,33 @@ pub struct Page {
     pub clock: Position,
     /// Selected updates after the asked position that are not kept any more.
     pub gap: Option<Gap>,
+    /// The voids after the asked position: who stands within one lacks what others who take this page have.
+    pub voids: Vec<Void>,
+}
+
+impl Page {
+    /// A page in which nothing has been found yet.
+    pub fn at(after: Position) -> Self {
+        let (entries, voids) = (Vec::new(), Vec::new());
+        Self { entries, through: after, more: false, clock: Position::ZERO, gap: None, voids }
+    }
+}
+
+/// Between these two, nobody was ever given a position by this log: who has one has it from another, of which this one may
+/// be an older copy. What that one held is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Void {
+    /// The last position before it.
+    pub after: Position,
+    /// The first one behind it.
+    pub before: Position,
+}
+
+impl Void {
+    /// Whether a position lies within.
+    pub fn holds(&self, position: Position) -> bool {
+        self.after < position && position < self.before
+    }
 }
 
 /// Updates that cannot be read any more, or may have been among what a log has lost.

@@ -2,7 +2,7 @@
 
 use redis::Value;
 use rivulet_core::Position;
-use rivulet_node::TransportError;
+use rivulet_node::{TransportError, Void};
 
 use crate::announcement::parse_position;
 
@@ -56,8 +56,12 @@ impl Entry {
     }
 }
 
+/// How far into a void a position may be that this log gave after all: ticks that no replica had when their primary died, or
+/// that it gave afterwards, cut off from who elected another.
+const SHOWN_IN_VOID_MICROS: u64 = 30_000_000;
+
 /// The partition's clock, as it was when something else was read together with it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Clock {
     /// The last position that was given or verified.
     pub(crate) now: Position,
@@ -65,6 +69,8 @@ pub(crate) struct Clock {
     pub(crate) last_update: Position,
     /// Before it, nothing is known for certain: the log was created then, or has lost something then.
     pub(crate) birth: Position,
+    /// Where nobody was given a position since then (`void.lua`).
+    pub(crate) voids: Vec<Void>,
 }
 
 impl Clock {
@@ -72,14 +78,29 @@ impl Clock {
     /// known, whatever was asked.
     pub(crate) fn parse(clock: &Value, birth: &Value) -> Result<Self, TransportError> {
         let (Value::BulkString(clock), Value::BulkString(birth)) = (clock, birth) else {
-            return Ok(Self { now: Position::ZERO, last_update: Position::ZERO, birth: Position::MAX });
+            let (now, last_update, voids) = (Position::ZERO, Position::ZERO, Vec::new());
+            return Ok(Self { now, last_update, birth: Position::MAX, voids });
         };
         let mut numbers = clock.split(|byte| *byte == b' ').map(parse_position);
         let now = numbers.next().flatten().ok_or_else(|| unexpected("the clock"))?;
         let last_update = numbers.next().flatten().unwrap_or(now);
-        let birth = parse_position(birth).ok_or_else(|| unexpected("the birth"))?;
-        Ok(Self { now, last_update, birth })
+        let mut words = birth.split(|byte| *byte == b' ');
+        let birth = words.next().and_then(parse_position).ok_or_else(|| unexpected("the birth"))?;
+        // A newer version may add other words.
+        Ok(Self { now, last_update, birth, voids: words.filter_map(parse_void).collect() })
     }
+
+    /// The void in which a position lies.
+    pub(crate) fn void_at(&self, position: Position) -> Option<&Void> {
+        self.voids.iter().find(|void| void.holds(position))
+    }
+}
+
+fn parse_void(word: &[u8]) -> Option<Void> {
+    let dash = word.iter().position(|byte| *byte == b'-')?;
+    let (from, before) = (parse_position(&word[..dash])?, parse_position(&word[dash + 1..])?);
+    let after = Position::from_micros(from.as_micros() + SHOWN_IN_VOID_MICROS);
+    (after < before).then_some(Void { after, before })
 }
 
 #[cfg(test)]
@@ -122,5 +143,28 @@ mod tests {
         let clock = Clock::parse(&bulk("20"), &bulk("5")).unwrap();
         assert_eq!(clock.last_update.as_micros(), 20);
         assert_eq!(Clock::parse(&Value::Nil, &Value::Nil).unwrap().birth, Position::MAX);
+    }
+
+    #[test]
+    fn voids_stand_behind_the_birth() {
+        let check = |birth: &str, expected: Option<&[(u64, u64)]>| {
+            let clock = Clock::parse(&bulk("900000000"), &bulk(birth)).ok();
+            let voids = |clock: Clock| clock.voids.iter().map(|void| (void.after, void.before)).collect();
+            let voids: Option<Vec<_>> = clock.map(voids);
+            let micros = |(after, before): &(u64, u64)| {
+                (Position::from_micros(*after), Position::from_micros(*before))
+            };
+            assert_eq!(voids, expected.map(|voids| voids.iter().map(micros).collect()), "{birth:?}");
+        };
+        check("5", Some(&[]));
+        check("5 7-60000008", Some(&[(30_000_007, 60_000_008)]));
+        check(
+            "5 7-60000008 70000000-200000000",
+            Some(&[(30_000_007, 60_000_008), (100_000_000, 200_000_000)]),
+        );
+        check("5 next 7-60000008 x-1 1-x - 9", Some(&[(30_000_007, 60_000_008)]));
+        check("5 7-8", Some(&[]));
+        check("", None);
+        check("7-60000008", None);
     }
 }

@@ -17,6 +17,7 @@ use smallvec::SmallVec;
 use crate::{
     announcement::{AnnouncedUpdate, Announcement},
     backfill::Backfill,
+    entry::Clock,
     history::History,
     inbox::{Messages, Next},
     index_entry::{IndexEntry, batches},
@@ -212,6 +213,15 @@ impl FeedWriter {
         Ok(())
     }
 
+    /// If the log has never been where this feed is, it is another one, an older copy perhaps: what is missing in it is not
+    /// known.
+    async fn leave_void(&self, partition: Partition, clock: &Clock) -> Result<(), TransportError> {
+        let last = self.state(partition).place.lock().last;
+        let Some(void) = clock.void_at(last) else { return Ok(()) };
+        tracing::warn!(%partition, position = %last, "Redis came back with another log than before, an older copy perhaps: subscribers are told");
+        self.lose(partition, void.before, None).await
+    }
+
     /// Tells the node that the feed lacks updates up to a position, which must not be before the last event.
     async fn lose(
         &self,
@@ -257,6 +267,7 @@ impl FeedWriter {
                 return Ok(());
             }
             self.born(partition, page.clock.birth).await?;
+            self.leave_void(partition, &page.clock).await?;
             after = after.max(state.place.lock().last);
             let end = page.entries.last().map_or(after, |entry| entry.position.max(after));
             if page.is_trimmed && page.clock.birth <= after {

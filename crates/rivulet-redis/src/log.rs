@@ -159,19 +159,13 @@ impl Log {
             self.script(partition, &self.read, &call, &mut History::default()).await?.into_iter();
         let mut next = || answers.next().ok_or_else(|| unexpected("the answer to a read"));
         let clock = Clock::parse(&next()?, &next()?)?;
-        let mut loss = Loss::of_birth(after, &clock);
-        let mut page = Page {
-            entries: Vec::new(),
-            through: clock.now.max(after),
-            more: false,
-            clock: clock.now,
-            gap: None,
-        };
+        let mut loss = Loss::of_log(after, &clock);
+        let mut page = Page { clock: clock.now, ..Page::at(clock.now.max(after)) };
         let mut merged: Vec<(Entry, &Topic)> = Vec::new();
         for topic in topics {
             let (entries, last) = (Entry::parse_all(next()?)?, next()?);
             let has_more = next()? == Value::Int(1);
-            if let Some(oldest) = self.lost_until(&entries, &last, after, clock) {
+            if let Some(oldest) = self.lost_until(&entries, &last, after, clock.now) {
                 loss.add(topic, oldest);
             }
             if has_more
@@ -190,20 +184,26 @@ impl Log {
                 None => loss.add(topic, oldest),
             }
         }
-        page.gap = loss.into_gap();
+        loss.tell(&mut page);
         Ok(page)
     }
 
     /// Whether a topic lost something after a position, by its first kept entries and by its last position: answers from
     /// where on it is complete.
-    fn lost_until(&self, entries: &[Entry], last: &Value, after: Position, clock: Clock) -> Option<Position> {
+    fn lost_until(
+        &self,
+        entries: &[Entry],
+        last: &Value,
+        after: Position,
+        clock: Position,
+    ) -> Option<Position> {
         let (oldest, is_complete) = match (entries.first(), last) {
             (Some(first), _) if first.previous > Position::ZERO => (first.position, first.previous <= after),
             (Some(first), _) => (first.position, after >= self.horizon(first.position)),
             (None, Value::BulkString(last)) => {
-                (clock.now, parse_position(last).is_some_and(|last| last <= after))
+                (clock, parse_position(last).is_some_and(|last| last <= after))
             }
-            (None, _) => (clock.now, after >= self.horizon(clock.now)),
+            (None, _) => (clock, after >= self.horizon(clock)),
         };
         (!is_complete).then_some(oldest)
     }
@@ -246,8 +246,7 @@ impl Log {
         limits: PageLimits,
         selects: impl Fn(&Topic) -> bool,
     ) -> Result<Page, TransportError> {
-        let mut page =
-            Page { entries: Vec::new(), through: after, more: true, clock: Position::ZERO, gap: None };
+        let mut page = Page { more: true, ..Page::at(after) };
         let (mut loss, mut history) = (Loss::default(), History::default());
         let (mut scanned, mut room, mut birth) = (0, limits, None);
         while page.more && room.len > 0 && room.bytes > 0 && scanned < SCAN_LEN_MAX {
@@ -258,7 +257,7 @@ impl Log {
                 return Err(TransportError::new("the log began anew during a read"));
             }
             if scanned == index.entries.len() {
-                loss = Loss::of_birth(after, &index.clock);
+                loss = Loss::of_log(after, &index.clock);
             }
             if index.is_trimmed {
                 loss.add_all(index.entries.first().map_or(index.clock.now, |entry| entry.position));
@@ -288,7 +287,7 @@ impl Log {
             }
             page.entries.extend(fetched.found);
         }
-        page.gap = loss.into_gap();
+        loss.tell(&mut page);
         Ok(page)
     }
 

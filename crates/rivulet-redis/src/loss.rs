@@ -1,7 +1,7 @@
 //! What a reader of the log finds missing, gathered topic by topic.
 
 use rivulet_core::{Position, Topic};
-use rivulet_node::Gap;
+use rivulet_node::{Gap, Page, Void};
 
 use crate::entry::Clock;
 
@@ -12,12 +12,18 @@ pub(crate) struct Loss {
     /// Whether everything that was selected may be concerned.
     all: bool,
     oldest: Position,
+    voids: Vec<Void>,
 }
 
 impl Loss {
-    /// What is lost to who stands at `after` because the log was created later, or has lost something later.
-    pub(crate) fn of_birth(after: Position, clock: &Clock) -> Self {
-        let mut loss = Self::default();
+    /// What is lost to who stands at `after` because the log was created later, or has lost something later, or has given
+    /// this position to nobody.
+    pub(crate) fn of_log(after: Position, clock: &Clock) -> Self {
+        let voids = clock.voids.iter().filter(|void| void.before > after).copied().collect();
+        let mut loss = Self { voids, ..Self::default() };
+        if let Some(void) = clock.void_at(after) {
+            loss.add_all(void.before);
+        }
         if after < clock.birth {
             // An empty Redis has no clock either, and keeps nothing.
             loss.add_all(if clock.birth == Position::MAX { after } else { clock.birth });
@@ -39,10 +45,11 @@ impl Loss {
         self.oldest = self.oldest.max(oldest);
     }
 
-    /// The gap, if anything is missing.
-    pub(crate) fn into_gap(self) -> Option<Gap> {
+    /// Says in a page what is missing, if anything is.
+    pub(crate) fn tell(self, page: &mut Page) {
         let is_some = self.all || !self.topics.is_empty();
         let topics = (!self.all).then(|| self.topics.into());
-        is_some.then_some(Gap { topics, oldest: self.oldest })
+        page.gap = is_some.then_some(Gap { topics, oldest: self.oldest });
+        page.voids = self.voids;
     }
 }

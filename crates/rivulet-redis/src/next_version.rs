@@ -6,11 +6,13 @@ use std::borrow::Cow;
 use rivulet_core::fault::{self, Fault};
 
 /// What is added, by script: the text that is replaced, and by what.
-const ADDED: [(&str, &str, &str); 9] = [
+const ADDED: [(&str, &str, &str); 11] = [
     ("append", "'p', before, 'e', envelope)", "'p', before, 'e', envelope, 'x', 'next')"),
     ("append", "'n', #envelope)", "'n', #envelope, 'x', 'next')"),
     ("append", "local announcement = head ..", "local announcement = head .. ' next 7' .."),
     ("append", "'B' .. birth)", "'B' .. birth .. ' next')\n  call(publish, ARGV[5], 'next')"),
+    ("append", "call('SET', KEYS[2], birth)", "call('SET', KEYS[2], birth .. ' next')"),
+    ("tick", "call('SET', KEYS[2], position)", "call('SET', KEYS[2], position .. ' next')"),
     ("tick", "'B' .. position)", "'B' .. position .. ' next')"),
     ("tick", "'T' .. position)", "'T' .. position .. ' next')\ncall(ARGV[5], ARGV[2], 'next')"),
     ("takeover", "'B' .. birth)", "'B' .. birth .. ' next')"),

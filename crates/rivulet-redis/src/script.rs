@@ -120,7 +120,7 @@ impl Script {
     }
 
     pub(crate) fn tick() -> Self {
-        Self::new("tick", include_str!("scripts/tick.lua"))
+        Self::new("tick", concat!(include_str!("scripts/void.lua"), include_str!("scripts/tick.lua")))
     }
 
     pub(crate) fn open() -> Self {
@@ -128,15 +128,29 @@ impl Script {
     }
 
     pub(crate) fn takeover() -> Self {
-        Self::new("takeover", include_str!("scripts/takeover.lua"))
+        Self::new("takeover", concat!(include_str!("scripts/void.lua"), include_str!("scripts/takeover.lua")))
     }
 
     pub(crate) fn read() -> Self {
-        Self::new("read", concat!(include_str!("scripts/clock.lua"), include_str!("scripts/read.lua")))
+        Self::new(
+            "read",
+            concat!(
+                include_str!("scripts/void.lua"),
+                include_str!("scripts/clock.lua"),
+                include_str!("scripts/read.lua")
+            ),
+        )
     }
 
     pub(crate) fn index() -> Self {
-        Self::new("index", concat!(include_str!("scripts/clock.lua"), include_str!("scripts/index.lua")))
+        Self::new(
+            "index",
+            concat!(
+                include_str!("scripts/void.lua"),
+                include_str!("scripts/clock.lua"),
+                include_str!("scripts/index.lua")
+            ),
+        )
     }
 
     fn new(name: &'static str, code: &'static str) -> Self {

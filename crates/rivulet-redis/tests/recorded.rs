@@ -114,22 +114,28 @@ async fn what_a_newer_version_changes_is_read_from_the_log_or_said_to_be_lost() 
     let update = update(&["a"], None);
     // Another kind of announcement, and an envelope at another place.
     append_as(&server, "local announcement = head", "local announcement = 'U' .. head", &update, 0).await;
+    let mut seen = Vec::new();
+    let mut see = async |count| {
+        while seen.len() < count {
+            let next = tokio::time::timeout(std::time::Duration::from_secs(20), feed.recv());
+            match next.await.unwrap().unwrap() {
+                FeedEvent::Update(appended) => seen.push((appended.position, true)),
+                FeedEvent::Lost { through, .. } => seen.push((through, false)),
+                _ => {}
+            }
+        }
+    };
+    // What is announced while the log is read is left to the log.
+    see(2).await;
     append_as(&server, "'p', before, 'e', envelope", "'p', before, 'e2', envelope, 'x', 'y'", &update, 0)
         .await;
+    see(3).await;
     let log = entries(&server, "{rivulet:0}t:a").await;
     let positions: Vec<Position> = log
         .iter()
         .map(|(id, _)| Position::from_micros(id.strip_suffix("-0").unwrap().parse().unwrap()))
         .collect();
     assert_eq!(positions[0], before);
-    let mut seen = Vec::new();
-    while seen.len() < 3 {
-        match tokio::time::timeout(std::time::Duration::from_secs(20), feed.recv()).await.unwrap().unwrap() {
-            FeedEvent::Update(appended) => seen.push((appended.position, true)),
-            FeedEvent::Lost { through, .. } => seen.push((through, false)),
-            _ => {}
-        }
-    }
     assert_eq!(seen[..2], [(before, true), (positions[1], true)]);
     // The announcement of the last one is whole.
     assert_eq!(seen[2], (positions[2], true));

@@ -115,7 +115,8 @@ async fn an_id_that_is_used_again_after_its_update_was_discarded_leads_to_the_ne
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_over_jumps_once_and_tells_who_comes_too_late() {
     let server = RedisServer::start().await;
-    let script = include_str!("../src/scripts/takeover.lua");
+    let script =
+        concat!(include_str!("../src/scripts/void.lua"), include_str!("../src/scripts/takeover.lua"));
     let keys = ["clock", "primary", "birth"];
     let take_over = async |name: &str, shown: u64| {
         let shown = shown.to_string();

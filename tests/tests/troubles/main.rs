@@ -9,6 +9,7 @@ mod idempotency;
 mod journey;
 mod last_ids;
 mod no_writes;
+mod older_copy;
 mod readiness;
 mod replicas;
 mod startup;

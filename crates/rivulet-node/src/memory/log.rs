@@ -272,8 +272,7 @@ impl Log {
 
     /// A page without entries that reaches to the end.
     fn page_to_the_end(&self, after: Position) -> Page {
-        let (entries, through) = (Vec::new(), self.clock.max(after));
-        Page { entries, through, more: false, clock: self.clock, gap: None }
+        Page { clock: self.clock, ..Page::at(self.clock.max(after)) }
     }
 
     /// What was before the log's birth is not known: anything may be missing.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rivulet_core::{Topic, Update};
+use rivulet_core::{Partitions, Topic, Update};
 
 use super::*;
 use crate::{MemoryTransport, Retention};
@@ -63,6 +63,22 @@ async fn who_asks_for_the_same_gets_the_same_and_later_ones_its_tail() {
     assert!(Arc::ptr_eq(&again, &next));
     let fresh = pages.read(ask(read[0].through, next.through.next())).await.unwrap();
     assert!(!Arc::ptr_eq(&fresh, &next));
+}
+
+#[test]
+fn who_stands_in_a_void_takes_no_page_that_was_read_for_another_place() {
+    let position = Position::from_micros;
+    let void = Void { after: position(20), before: position(30) };
+    let page = Page { voids: vec![void], ..Page::at(position(40)) };
+    let page = SharedPage::new(&Encoding::plain(Partitions::ONE), position(10), page);
+    let served: Vec<u64> =
+        (10..40).filter(|after| page.serves(&ask(position(*after), Position::ZERO))).collect();
+    assert_eq!(served, (10..=20).chain(30..40).collect::<Vec<_>>());
+    // Its own reader stands there.
+    let page = Page { voids: vec![void], ..Page::at(position(40)) };
+    let page = SharedPage::new(&Encoding::plain(Partitions::ONE), position(25), page);
+    assert!(page.serves(&ask(position(25), Position::ZERO)));
+    assert!(!page.serves(&ask(position(26), Position::ZERO)));
 }
 
 #[tokio::test]

@@ -7,8 +7,10 @@
 -- The primary's key holds the server and to where its clock has jumped. A node that comes later and has shown positions
 -- beyond that has gone on elsewhere for too long: what was appended here meanwhile may stand before the cursors of its
 -- subscribers, who will never see it. Then the birth moves to now, and all nodes are told.
+--
+-- Up to now it may be a void (void.lua), where an older copy was restored on another server, or the replica lagged for long.
+-- From now to where the clock jumps it is none: there the old primary may give positions.
 
-local call, format = redis.call, string.format
 local last, known = call('GET', KEYS[1]), call('GET', KEYS[2])
 if not last then
   call('SET', KEYS[2], ARGV[1] .. ' 0')
@@ -25,6 +27,7 @@ if not server then
   call('SET', KEYS[2], ARGV[1] .. ' 0')
 elseif server ~= ARGV[1] then
   -- A clock that stands before the time moves by one with each append or tick, so a second of it is a million of them.
+  move(KEYS[3], number + 0, now)
   local jump = format('%.0f', math.max(now + ARGV[2], number + 1000000, shown + 1000000))
   call('SET', KEYS[1], jump .. ' ' .. update)
   call('SET', KEYS[2], ARGV[1] .. ' ' .. jump)

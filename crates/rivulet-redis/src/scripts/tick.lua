@@ -1,4 +1,4 @@
--- Reads the clock, makes every later append stand after what it read, and announces it on a node's own channel.
+-- Reads the clock, makes every later append stand after what it read, and announces it on a node's own channel (void.lua).
 --
 -- KEYS: the clock, the birth, the index. ARGV: the least position; the node's channel; the last update that the node
 -- knows of, or 0; the control channel; PUBLISH or SPUBLISH. Answers the position.
@@ -10,7 +10,6 @@
 -- was acknowledged: a replica was promoted that did not have it, or an older copy was restored. Then the birth moves
 -- to now, since nobody can say what else was lost before it, and all nodes are told.
 
-local call, format = redis.call, string.format
 local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local least = ARGV[1] + 0
@@ -24,10 +23,11 @@ if last then
   if not number then number, update = last, last end
   if number + 0 > now then now = number + 0 end
   local known = ARGV[3] + 0
-  if known > 0 and known > (call('GET', KEYS[2]) or 0) + 0 then
+  if known > 0 and known > string.match(call('GET', KEYS[2]) or '0', '^%d+') + 0 then
     local after = call('XRANGE', KEYS[3], '(' .. ARGV[3] .. '-0', '+', 'COUNT', 1)[1]
     lost = (after and after[2][2] or update) + 0 < known
   end
+  if not lost then move(KEYS[2], number + 0, now) end
 end
 
 local position = format('%.0f', now)
