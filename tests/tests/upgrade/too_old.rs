@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use rivulet_tests::{Hub, PATIENCE, eventually, metrics, redis::RedisServer, refusal::Refusal};
+use rivulet_tests::{
+    Hub, PATIENCE, eventually, metrics, redis::RedisServer, redis_cluster::RedisCluster, refusal::Refusal,
+};
 
 use crate::build::{Build, unreadable};
 
@@ -84,6 +86,16 @@ async fn a_running_node_that_has_become_too_old_says_so_and_is_not_ready_while_i
     old.replace_in(&Build::NextFormat.environment()).await;
     assert_eq!(layout(&redis)[1], "3", "it has been upgraded");
     assert_eq!(unreadable(&old), [0.0, 0.0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_cluster_too_a_running_node_finds_that_it_has_become_too_old() {
+    let cluster = RedisCluster::start().await;
+    let flags = ["--redis-url", &cluster.url(), "--redis-partitions", "4"];
+    let old = Hub::start_in(&[], None, &flags).await;
+    let _new = Hub::start_in(&Build::NextFormat.environment(), None, &flags).await;
+    let said = readiness(&old, 503).await;
+    assert!(said.contains("must know format 3"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
