@@ -147,7 +147,10 @@ impl Contestant {
             spread::quantile(&values, 0.5)
         };
         let by_untraced = |figure: fn(&Slice) -> f64| -> Vec<f64> {
-            turns.iter().map(|turn| ratio(figure(&turn[nth]), f64::midpoint(figure(&turn[0]), figure(&turn[1])))).collect()
+            turns
+                .iter()
+                .map(|turn| ratio(figure(&turn[nth]), f64::midpoint(figure(&turn[0]), figure(&turn[1]))))
+                .collect()
         };
         let cpu = by_untraced(Slice::cpu_us);
         let sum = |figure: &dyn Fn(&Slice) -> u64| count(turns.iter().map(|turn| figure(&turn[nth])).sum());

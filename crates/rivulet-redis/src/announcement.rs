@@ -108,7 +108,10 @@ mod tests {
         check(b"T17", Some(Announcement::Tick(position(17))));
         check(b"B17", Some(Announcement::Birth(position(17))));
         let target = KickTarget { subject: Some("a".to_owned()), ..KickTarget::default() };
-        check(b"K0000000000000007 {\"subject\":\"a\"}", Some(Announcement::Kick(7, Box::new(target), Some(Instant::now()))));
+        check(
+            b"K0000000000000007 {\"subject\":\"a\"}",
+            Some(Announcement::Kick(7, Box::new(target), Some(Instant::now()))),
+        );
         let damaged = || Some(Announcement::Unreadable(Cause::Damaged));
         check(b"K {}", Some(Announcement::UnreadableKick(Cause::Damaged)));
         check(b"B", damaged());

@@ -123,7 +123,11 @@ impl Link {
     }
 
     /// Sends ticks, and ends when the connection is dead, or mute although Redis says that it has announced them.
-    async fn watch(&self, connection: MultiplexedConnection, states: &[&PartitionState]) -> (ErrorType, String) {
+    async fn watch(
+        &self,
+        connection: MultiplexedConnection,
+        states: &[&PartitionState],
+    ) -> (ErrorType, String) {
         tokio::select! {
             error = pulse::ping(connection) => {
                 (ErrorType::of(&error), format!("no answer to PING: {}", reason(&error)))

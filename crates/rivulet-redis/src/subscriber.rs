@@ -110,10 +110,7 @@ impl Subscriber<'_> {
     }
 
     /// Subscribes and confirms the next of what is wanted; with `left`, no more of each partition than it says.
-    async fn subscribe_wanted(
-        &mut self,
-        mut left: Option<&mut Vec<usize>>,
-    ) -> Result<Confirmed, RedisError> {
+    async fn subscribe_wanted(&mut self, mut left: Option<&mut Vec<usize>>) -> Result<Confirmed, RedisError> {
         let (mut room, mut taken, mut names) = (BATCH_LEN, Vec::new(), Vec::new());
         for (nth, state) in self.states.iter().enumerate() {
             let len = left.as_ref().map_or(room, |left| left[nth].min(room));

@@ -86,7 +86,12 @@ async fn after_a_restart_of_everything_the_last_master_of_the_profile_is_it_agai
     let node = world.ready("rivulet-sentinel-1", &[]).await;
     let request = Request::subscribe("topic=a").header("Last-Event-ID", &before);
     let mut stream = Subscriber::open(node.address, &request).await;
-    assert_eq!(stream.event().await.data(), "after", "the first server's log is not the newest\n{}", world.said());
+    assert_eq!(
+        stream.event().await.data(),
+        "after",
+        "the first server's log is not the newest\n{}",
+        world.said()
+    );
     assert_eq!(master(&world), last);
 }
 

@@ -132,9 +132,9 @@ impl World {
             .map(|word| {
                 let word = self.local(&word.replace("$$", "$"));
                 let begin = ["exec redis-server /data/redis.conf", "exec redis-server \"$@\""];
-                let word = begin.iter().fold(word, |word, begin| {
-                    word.replace(begin, &format!("{begin} {listening}"))
-                });
+                let word = begin
+                    .iter()
+                    .fold(word, |word, begin| word.replace(begin, &format!("{begin} {listening}")));
                 let word = word.replace("/data", &directory.to_string_lossy());
                 word.replace("port 26379", &format!("port 26379\nbind {ip}"))
             })

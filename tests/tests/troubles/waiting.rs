@@ -57,7 +57,6 @@ async fn it_waits_for_as_long_as_it_is_told_and_not_for_what_waiting_does_not_me
 
     let redis = RedisServer::start().await;
     drop(Hub::start_at(&redis.url(), &["--redis-partitions", "4"]).await);
-    let mut hub =
-        Hub::start_unready(&redis.url(), &["--redis-partitions", "8", "--redis-start-wait", "1h"]);
+    let mut hub = Hub::start_unready(&redis.url(), &["--redis-partitions", "8", "--redis-start-wait", "1h"]);
     assert_eq!(hub.wait().code(), Some(64), "{}", hub.log());
 }
