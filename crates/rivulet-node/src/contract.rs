@@ -94,7 +94,6 @@ macro_rules! contract_tests {
             scopes_may_be_any_text
             connections_without_limits_are_counted
             a_rate_lets_a_burst_through_and_then_paces
-            a_rate_that_is_made_faster_lets_through_at_once
             a_subject_publishes_at_its_rate
             each_topic_of_an_update_has_its_rate
             a_repeat_is_not_charged

@@ -249,24 +249,6 @@ pub async fn a_rate_lets_a_burst_through_and_then_paces(hub: &impl Hub) {
     }
 }
 
-/// What a slower rate has used up holds a faster one up for an interval of its own, on every node.
-pub async fn a_rate_that_is_made_faster_lets_through_at_once(hub: &impl Hub) {
-    let members = hub.start(Kept::ALL).await;
-    let [first, last] = ends(&members);
-    let subscribes = |pace| of_rates(&[rate(Limit::SubscribesPerIp, "192.0.2.7", pace)]);
-    let publishes = |pace| [rate(Limit::PublishesPerTopic, "a", pace)];
-    drop(admitted(first, &subscribes(once_a_day(1))).await);
-    publish(first, &["a"], &publishes(once_a_day(1))).await.expect("the first one");
-    let faster = Pace { count: 2, period: Duration::from_secs(1), burst: 1 };
-    let of_publishes = publish(last, &["a"], &publishes(faster)).await.expect_err("it has been used up");
-    for refused in [refused(last, &subscribes(faster)).await, of_publishes] {
-        assert!(refused.retry_after <= Duration::from_millis(500), "{:?}", refused.retry_after);
-    }
-    eventually("one is admitted", || async { first.transport.admit(subscribes(faster)).await.is_ok() }).await;
-    eventually("one is appended", || async { publish(first, &["a"], &publishes(faster)).await.is_ok() })
-        .await;
-}
-
 async fn publish(member: &Member, names: &[&str], rates: &[Rate]) -> Result<Position, Refused> {
     match member.transport.append(update(names, "paced"), None, rates).await {
         Ok(position) => Ok(position),

@@ -189,13 +189,7 @@ impl State {
         for rate in rates {
             let pace = share.of_pace(rate.pace);
             let key = (rate.limit, RateScope::of(&rate.scope));
-            let arrival = self.arrivals.get_mut(&key).map_or(now, |arrival| {
-                // A rate that was slower, before the configuration was read again, may have put it further ahead than
-                // this one ever does. That is kept even if nobody is let through: else who comes next would find it
-                // as far ahead, and wait for an interval again, each time.
-                *arrival = (*arrival).min(now.saturating_add(pace.burst_micros()));
-                (*arrival).max(now)
-            });
+            let arrival = self.arrivals.get(&key).copied().unwrap_or(0).max(now);
             let next = arrival.saturating_add(pace.interval_micros());
             let ahead = next - now;
             if ahead > pace.burst_micros() {

@@ -9,7 +9,7 @@
 -- expiry in milliseconds, longer than age and slice together; for each rate what `pass` needs (gcra.lua, which stands
 -- before this where there are any).
 -- Answers the position; { 'again', the position } where it was appended before with this idempotency key; 'reused' where
--- the key stands for another content; or what `pass` says, and then nothing was appended.
+-- the key stands for another content; or what `pass` says, and then nothing has changed.
 --
 -- An announcement is '<position> <previous in the partition> <previous in each topic…>\n<envelope>', with 0 where
 -- nothing older is known.

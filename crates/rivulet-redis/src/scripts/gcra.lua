@@ -5,10 +5,6 @@
 -- KEYS[key]; from ARGV[arg] on stands for each how long one takes and how far before the time a burst may get, in
 -- microseconds. Answers nothing and until when each is used up now, or { 'fast', the first that is used up, for how many
 -- microseconds }.
---
--- A rate that was slower, before the configuration was read again, may have put the time further ahead than this one ever
--- does: then it is put back to where this one could have put it. That is written even if nobody is let through, since who
--- comes next would find it as far ahead as it was, and wait for an interval again, each time.
 
 local call, format = redis.call, string.format
 
@@ -20,12 +16,7 @@ local function pass(key, arg, count, now)
   local arrivals = {}
   for i = 1, count do
     local interval, burst = ARGV[arg + 2 * i - 2] + 0, ARGV[arg + 2 * i - 1] + 0
-    local used, furthest = (call('GET', KEYS[key + i - 1]) or 0) + 0, now + burst
-    if used > furthest then
-      used = furthest
-      use(KEYS[key + i - 1], used)
-    end
-    local arrival = math.max(now, used) + interval
+    local arrival = math.max(now, (call('GET', KEYS[key + i - 1]) or 0) + 0) + interval
     local wait = arrival - now - burst
     if wait > 0 then return { 'fast', i, format('%.0f', wait) } end
     arrivals[i] = arrival

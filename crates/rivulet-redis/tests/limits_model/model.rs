@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use redis::Value;
 
-use crate::{
-    rates::{Paced, Rates},
-    steps::{NODES, Step},
-};
+use crate::steps::{NODES, Step};
 
 macro_rules! script {
     ($($name:literal)*) => { concat!($(include_str!(concat!("../../src/scripts/", $name, ".lua"))),*) };
@@ -43,7 +40,13 @@ const LEASE_MS: u64 = 15_000;
 const YOUNG_MS: u64 = 6_000;
 /// Each with the most connections that it may hold.
 const SCOPES: [(&str, u32); 6] = [("0:", 12), ("1:a", 3), ("1:b", 5), ("2:x", 4), ("3:t", 2), ("3:u", 1)];
-
+/// Each with its interval and burst, in microseconds.
+pub(crate) const RATES: [(&str, u64, u64); 4] = [
+    ("4:x", 1_000_000, 3_000_000),
+    ("5:a", 1, 1),
+    ("6:a", 333_333, 333_333),
+    ("7:t", 86_400_000_000, 10 * 86_400_000_000),
+];
 /// What an incarnation is to Redis.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Incarnation {
@@ -70,12 +73,19 @@ pub(crate) struct Call {
     pub(crate) expected: Value,
 }
 
+/// Rates with their intervals, and until when each is used up.
+type Taken = Vec<(&'static str, u64, u64)>;
+
 pub(crate) struct Model {
     pub(crate) prefix: String,
     pub(crate) now: u64,
     pub(crate) alive: HashMap<String, Incarnation>,
     nodes: Vec<Node>,
-    pub(crate) rates: Rates,
+    pub(crate) arrivals: HashMap<&'static str, u64>,
+    /// When each rate has let something through that was not taken back.
+    pub(crate) passed: HashMap<&'static str, Vec<u64>>,
+    /// Updates that are not appended yet: what their rates answered, and when.
+    published: Vec<(Taken, u64)>,
     /// When the set of leases began, in milliseconds.
     since: Option<u64>,
     pub(crate) names: u32,
@@ -97,12 +107,15 @@ fn chosen<T: Copy>(of: &[T], bits: u8) -> Vec<T> {
 impl Model {
     pub(crate) fn new(prefix: String) -> Self {
         let nodes = vec![Node::default(); NODES];
+        let (alive, arrivals) = Default::default();
         let mut model = Self {
             prefix,
             now: START_MICROS,
-            alive: HashMap::new(),
+            alive,
             nodes,
-            rates: Rates::default(),
+            arrivals,
+            passed: HashMap::new(),
+            published: Vec::new(),
             since: None,
             names: 0,
             calls: Vec::new(),
@@ -137,6 +150,23 @@ impl Model {
         self.live().filter_map(|(_, incarnation)| incarnation.counts.get(scope)).sum()
     }
 
+    /// GCRA, as the module `limits` of the node has it.
+    fn pass(&mut self, rates: &[(&'static str, u64, u64)]) -> Option<(usize, u64)> {
+        let mut arrivals = Vec::new();
+        for (n, (name, interval, burst)) in rates.iter().enumerate() {
+            let arrival = self.arrivals.get(name).copied().unwrap_or(0).max(self.now) + interval;
+            if arrival - self.now > *burst {
+                return Some((n, arrival - self.now - burst));
+            }
+            arrivals.push((*name, arrival));
+        }
+        for (name, _) in &arrivals {
+            self.passed.entry(name).or_default().push(self.now);
+        }
+        self.arrivals.extend(arrivals);
+        None
+    }
+
     pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Admit { node, scopes, rates, off } => {
@@ -144,8 +174,7 @@ impl Model {
                     .into_iter()
                     .map(|(scope, max)| (scope, max.saturating_add_signed(*off).max(1)))
                     .collect();
-                let rates = self.rates.chosen(*rates);
-                self.admit(*node, &self.nodes[*node].name.clone(), &quotas, &rates);
+                self.admit(*node, &self.nodes[*node].name.clone(), &quotas, &chosen(&RATES, *rates));
             }
             Step::Release { node, which } => {
                 if !self.nodes[*node].connections.is_empty() {
@@ -168,22 +197,23 @@ impl Model {
             Step::Leave { node } => self.leave(*node),
             Step::Late { node, what } => self.late(*node, *what),
             Step::Before { node } => self.before(*node),
-            Step::Publish { rates } => self.publish(&self.rates.chosen(*rates)),
-            Step::GiveBack { which } => {
-                if let Some(taken) = self.rates.give_back(which, self.now) {
-                    self.rate("back", &taken, Value::Array(vec![bulk("ok")]));
-                }
-            }
-            Step::Retime { rate } => self.rates.retime(*rate),
+            Step::Publish { rates } => self.publish(&chosen(&RATES, *rates)),
+            Step::GiveBack { which } => self.give_back(which),
             Step::Pass { micros } => self.now += micros,
         }
     }
 
-    fn admit(&mut self, node: usize, name: &str, quotas: &[(&'static str, u32)], rates: &[Paced]) {
+    fn admit(
+        &mut self,
+        node: usize,
+        name: &str,
+        quotas: &[(&'static str, u32)],
+        rates: &[(&'static str, u64, u64)],
+    ) {
         let full = quotas.iter().position(|(scope, max)| self.sum(scope) >= i64::from(*max));
         let expected = if !self.is_live(name) {
             vec![bulk("lapsed")]
-        } else if let Some((n, wait)) = self.rates.pass(rates, self.now) {
+        } else if let Some((n, wait)) = self.pass(rates) {
             vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())]
         } else if let Some(full) = full {
             vec![bulk("full"), number(full + 1)]
@@ -333,18 +363,36 @@ impl Model {
         self.call(Script::Before, vec![self.key("q:nodes"), self.hash(&name)], args, expected);
     }
 
-    fn publish(&mut self, rates: &[Paced]) {
+    fn publish(&mut self, rates: &[(&'static str, u64, u64)]) {
         let mut expected = vec![bulk("ok")];
-        if let Some((n, wait)) = self.rates.pass(rates, self.now) {
+        if let Some((n, wait)) = self.pass(rates) {
             expected = vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())];
         } else {
-            let arrivals = self.rates.published(rates, self.now);
-            expected.extend(arrivals.iter().map(|arrival| bulk(&arrival.to_string())));
+            let taken = rates.iter().map(|(name, interval, _)| (*name, *interval, self.arrivals[name]));
+            let taken: Taken = taken.collect();
+            expected.extend(taken.iter().map(|(_, _, arrival)| bulk(&arrival.to_string())));
+            self.published.push((taken, self.now));
         }
         self.rate("take", rates, Value::Array(expected));
     }
 
-    fn rate(&mut self, how: &str, rates: &[Paced], expected: Value) {
+    fn give_back(&mut self, which: &proptest::sample::Index) {
+        if self.published.is_empty() {
+            return;
+        }
+        let (taken, at) = self.published.swap_remove(which.index(self.published.len()));
+        for (name, interval, arrival) in &taken {
+            let passed = self.passed.get_mut(name).unwrap();
+            passed.remove(passed.iter().position(|passed| *passed == at).unwrap());
+            if self.arrivals[name] == *arrival {
+                let before = arrival - interval;
+                self.arrivals.insert(name, if before > self.now { before } else { 0 });
+            }
+        }
+        self.rate("back", &taken, Value::Array(vec![bulk("ok")]));
+    }
+
+    fn rate(&mut self, how: &str, rates: &[(&'static str, u64, u64)], expected: Value) {
         let keys = rates.iter().map(|(name, ..)| self.key(&format!("r:{name}"))).collect();
         let paces = rates.iter().flat_map(|(_, interval, burst)| [interval.to_string(), burst.to_string()]);
         self.call(Script::Rate, keys, [how.to_owned()].into_iter().chain(paces).collect(), expected);

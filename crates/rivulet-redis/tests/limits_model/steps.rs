@@ -2,8 +2,6 @@
 
 use proptest::prelude::*;
 
-use crate::rates::RATES;
-
 pub(crate) const NODES: usize = 5;
 
 #[derive(Clone, Debug)]
@@ -54,10 +52,6 @@ pub(crate) enum Step {
     GiveBack {
         which: prop::sample::Index,
     },
-    /// The configuration is read again, and the rate has another pace.
-    Retime {
-        rate: usize,
-    },
     Pass {
         micros: u64,
     },
@@ -81,7 +75,6 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => node().prop_map(|node| Step::Before { node }),
         4 => rates().prop_map(|rates| Step::Publish { rates }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::GiveBack { which }),
-        1 => (0..RATES.len()).prop_map(|rate| Step::Retime { rate }),
         4 => micros.prop_map(|micros| Step::Pass { micros }),
     ];
     prop::collection::vec(step, 1000)
