@@ -20,6 +20,14 @@ pub enum ConnectError {
         /// What happened.
         reason: String,
     },
+    /// Redis knows nobody of this name or password, or is of another kind than the URL says.
+    #[error("no connection to Redis at {address}: {reason}")]
+    Refused {
+        /// Host and port.
+        address: String,
+        /// What it said.
+        reason: String,
+    },
     /// The user may not do what is needed.
     #[error("the user of the URL may not {missing} at {address}; what it needs is: {rules}")]
     Permissions {

@@ -9,17 +9,10 @@ use std::{
     time::Duration,
 };
 
-use redis::Value;
-use rivulet_core::{
-    Partition,
-    fault::{self, Fault},
-};
-use rivulet_node::{Outdated, TransportError};
+use rivulet_core::fault::{self, Fault};
+use rivulet_node::Outdated;
 
-use crate::{
-    keys::Keys,
-    primaries::{Job, Primaries, Reader},
-};
+use crate::{keys::Keys, primaries::Primaries};
 
 /// The format that this version knows and writes: what keys and messages mean. Additions that older nodes pass over make
 /// a new one too, so that it can be seen who has been here. See docs/upgrades.md.
@@ -61,21 +54,20 @@ impl Demand {
         loop {
             tokio::time::sleep(LOOK).await;
             match self.look().await {
-                Ok(reader) => self.found(reader),
+                Ok(Some(reader)) => self.found(reader),
+                // Who has written what this node cannot read goes on doing so, although the layout was lost.
+                Ok(None) => {}
                 // Whether Redis is there is told by others, and what it demands will not have become less.
                 Err(error) => tracing::debug!(%error, "the layout could not be looked at"),
             }
         }
     }
 
-    async fn look(&self) -> Result<u32, TransportError> {
+    /// Asks where the layout lies: in a cluster that need not be a primary of ours.
+    async fn look(&self) -> redis::RedisResult<Option<u32>> {
         let server = self.primaries.topology.map().layout.clone();
-        let mut pipeline = redis::pipe();
-        pipeline.hget(&self.layout, "reader");
-        let job = Job::Pipeline(Reader::Feed, &pipeline);
-        let done = self.primaries.run_on(Partition::default(), Some(&server), job).await?;
-        let reader = done.values.into_iter().next().unwrap_or(Value::Nil);
-        Ok(redis::from_redis_value::<Option<u32>>(reader).ok().flatten().unwrap_or(0))
+        let mut connection = self.primaries.connector.question(&server).await?;
+        redis::cmd("HGET").arg(&self.layout).arg("reader").query_async(&mut connection).await
     }
 
     fn found(&self, reader: u32) {

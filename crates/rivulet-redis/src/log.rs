@@ -159,7 +159,7 @@ impl Log {
             self.script(partition, &self.read, &call, &mut History::default()).await?.into_iter();
         let mut next = || answers.next().ok_or_else(|| unexpected("the answer to a read"));
         let clock = Clock::parse(&next()?, &next()?)?;
-        let mut loss = Loss::of_log(after, &clock);
+        let mut loss = Loss::of_log(after, &clock, self.keys.partitions());
         let mut page = Page { clock: clock.now, ..Page::at(clock.now.max(after)) };
         let mut merged: Vec<(Entry, &Topic)> = Vec::new();
         for topic in topics {
@@ -257,7 +257,7 @@ impl Log {
                 return Err(TransportError::new("the log began anew during a read"));
             }
             if scanned == index.entries.len() {
-                loss = Loss::of_log(after, &index.clock);
+                loss = Loss::of_log(after, &index.clock, self.keys.partitions());
             }
             if index.is_trimmed {
                 loss.add_all(index.entries.first().map_or(index.clock.now, |entry| entry.position));

@@ -1,6 +1,6 @@
 //! What a reader of the log finds missing, gathered topic by topic.
 
-use rivulet_core::{Position, Topic};
+use rivulet_core::{Partitions, Position, Topic};
 use rivulet_node::{Gap, Page, Void};
 
 use crate::entry::Clock;
@@ -17,12 +17,15 @@ pub(crate) struct Loss {
 
 impl Loss {
     /// What is lost to who stands at `after` because the log was created later, or has lost something later, or has given
-    /// this position to nobody.
-    pub(crate) fn of_log(after: Position, clock: &Clock) -> Self {
-        let voids = clock.voids.iter().filter(|void| void.before > after).copied().collect();
-        let mut loss = Self { voids, ..Self::default() };
-        if let Some(void) = clock.void_at(after) {
-            loss.add_all(void.before);
+    /// this position to nobody. Of that only a single partition can tell: where there are several, a client's position may
+    /// be another one's, which went on while this one stood still.
+    pub(crate) fn of_log(after: Position, clock: &Clock, partitions: Partitions) -> Self {
+        let mut loss = Self::default();
+        if partitions == Partitions::ONE {
+            loss.voids = clock.voids.iter().filter(|void| void.before > after).copied().collect();
+            if let Some(void) = clock.void_at(after) {
+                loss.add_all(void.before);
+            }
         }
         if after < clock.birth {
             // An empty Redis has no clock either, and keeps nothing.

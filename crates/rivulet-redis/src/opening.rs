@@ -109,11 +109,15 @@ async fn connect(connector: &Connector, server: &Server) -> Result<MultiplexedCo
 
 /// What a server said, and whether it is of another kind than the URL says.
 fn refused(connector: &Connector, server: &Server, error: &RedisError) -> ConnectError {
-    let mut why = reason(error);
+    let (address, reason) = (server.to_string(), reason(error));
     if tells_of_a_cluster(error) && !connector.deployment.is_cluster() {
-        why.push_str(" (it is a node of a cluster: the URL has to begin with redis+cluster://)");
+        let hint = "it is a node of a cluster: the URL has to begin with redis+cluster://";
+        return ConnectError::Refused { address, reason: format!("{reason} ({hint})") };
     }
-    ConnectError::unreachable(server, why)
+    match ErrorType::of(error) {
+        ErrorType::NoPermission => ConnectError::Refused { address, reason },
+        _ => ConnectError::Unreachable { address, reason },
+    }
 }
 
 /// Checks one primary; answers how far its time is off ours.

@@ -46,7 +46,7 @@ const LATER: Duration = Duration::from_millis(20);
 
 /// See the module.
 pub(crate) struct Primaries {
-    connector: Connector,
+    pub(crate) connector: Connector,
     pub(crate) topology: Arc<Topology>,
     wait: Option<Wait>,
     known: Mutex<HashMap<Server, Arc<Primary>>>,

@@ -59,4 +59,8 @@ async fn it_waits_for_as_long_as_it_is_told_and_not_for_what_waiting_does_not_me
     drop(Hub::start_at(&redis.url(), &["--redis-partitions", "4"]).await);
     let mut hub = Hub::start_unready(&redis.url(), &["--redis-partitions", "8", "--redis-start-wait", "1h"]);
     assert_eq!(hub.wait().code(), Some(64), "{}", hub.log());
+
+    redis.command(&["CONFIG", "SET", "requirepass", "secret"]).expect("it can be configured");
+    let mut hub = Hub::start_unready(&redis.url(), &["--redis-start-wait", "1h"]);
+    assert_eq!(hub.wait().code(), Some(69), "{}", hub.log());
 }
