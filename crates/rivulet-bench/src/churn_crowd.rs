@@ -142,15 +142,28 @@ impl Crowd {
         until: Instant,
         bar: &ProgressBar,
     ) -> anyhow::Result<()> {
-        let flowing = (0..FLOW_TOPICS).map(flow_topic).collect();
+        self.visit_when(count, at_once, until, bar, || Ok(()))
+    }
+
+    /// The same; when updates flow and before the first one comes, this is done.
+    pub(crate) fn visit_when(
+        &mut self,
+        count: u64,
+        at_once: usize,
+        until: Instant,
+        bar: &ProgressBar,
+        flowing: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let topics = (0..FLOW_TOPICS).map(flow_topic).collect();
         self.flow = Some(self.start_flow(vec![
-            Current { topics: flowing, every: Duration::from_millis(5), data_len: 0 },
+            Current { topics, every: Duration::from_millis(5), data_len: 0 },
             Current {
                 topics: vec![HEAVY_TOPIC.to_owned()],
                 every: Duration::from_millis(100),
                 data_len: HEAVY_LEN,
             },
         ])?);
+        flowing()?;
         let mut left = count;
         while left > 0 || !self.visitors.is_empty() {
             for _ in 0..ARRIVALS_PER_TURN {

@@ -50,10 +50,10 @@ const HEAP_SHARE_MAX: f64 = 0.02;
 /// What the heap may differ by however small it is: a table of a thousand entries that was made smaller once and once not.
 const HEAP_FLOOR_BYTES: f64 = 128.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
-/// Before the first look: so that what is there once and for all is there. The HTTP library keeps up to 128 heads of requests
-/// of a worker for later ones, 9 KB each: as many as there have been at once. So all of these wait for Redis together.
-const WARM_UP_VISITORS: u32 = 300;
-const WARM_UP_PAUSE_MS: &str = "700";
+/// Before the first look as many come as are ever there at once, and wait for Redis together: so that what is there once and
+/// for all is there. The HTTP library keeps the heads of 128 requests of a worker for later ones, 14 KB each, and queues
+/// keep the room that they have needed.
+const WARM_UP_PAUSE_MS: &str = "1500";
 /// After a wave until its streams are gone, and after all of them until everything is: channels outlive their last
 /// subscriber by some seconds, and clients that vanished are noticed after a minute and a half at most.
 const WAVE_SETTLE_MAX: Duration = Duration::from_secs(15);
@@ -129,8 +129,9 @@ impl<'a> Churn<'a> {
     fn soak(&mut self) -> anyhow::Result<Phase> {
         let hidden = indicatif::ProgressBar::hidden();
         let before_warm_up = Level::read(&self.server, &mut self.redis)?;
-        self.redis.command(&["CLIENT", "PAUSE", WARM_UP_PAUSE_MS])?;
-        self.crowd.visit(WARM_UP_VISITORS.into(), WARM_UP_VISITORS as usize, self.until, &hidden)?;
+        let pause = || self.redis.command(&["CLIENT", "PAUSE", WARM_UP_PAUSE_MS]).map(drop);
+        let at_once = self.args.at_once;
+        self.crowd.visit_when(at_once.into(), at_once as usize, self.until, &hidden, pause)?;
         let (before, _) =
             residue::settle(&mut self.server, &mut self.redis, &before_warm_up, WAVE_SETTLE_MAX)?;
         self.crowd.reset_counts();
