@@ -68,6 +68,8 @@ async fn after_a_restart_of_everything_the_last_master_of_the_profile_is_it_agai
     let node = world.ready("rivulet-sentinel-1", &[]).await;
     let before = node.publish("a", "before").await;
     assert_eq!(master(&world), first);
+    // Whoever is promoted has it.
+    assert_eq!(ask(world.ip("sentinel-redis-1"), 6379, "wait 2 20000"), "2");
     eventually("another one becomes the master", PATIENCE, || async {
         let said = ask(world.ip("sentinel-1"), 26379, "sentinel failover rivulet");
         let now = master(&world);

@@ -1,9 +1,23 @@
 //! Private updates: delivered only where a grant matches any of their topics.
 
 use rivulet_tests::{
-    Backend, Request, Subscriber,
+    Backend, Hub, Request, Subscriber,
     tokens::{access, subscriber},
 };
+
+/// Whether a request opens a stream that gets private updates on `a`.
+pub(crate) async fn gets_private_updates(hub: &Hub, request: &Request) -> bool {
+    let mut stream = hub.open(request).await;
+    let private = hub.publish(&[("topic", "a"), ("private", "on"), ("data", "private")]).await;
+    let public = hub.publish(&[("topic", "a"), ("data", "public")]).await;
+    // What was published just before it was opened may come as well.
+    loop {
+        let event = stream.event().await;
+        if [&private, &public].iter().any(|id| event.id() == id.as_str()) {
+            return event.id() == private;
+        }
+    }
+}
 
 /// The data of the events before `end`.
 async fn until_end(stream: &mut Subscriber) -> Vec<String> {

@@ -2,24 +2,18 @@
 
 use jsonwebtoken::{Algorithm, Header};
 use rivulet_tests::{
-    Backend, Hub, Request,
+    Backend, Request,
     tokens::{PUBLISHER_KEY, SUBSCRIBER_KEY, publisher, sign, subscriber, unix_time},
     wire::percent,
 };
 use serde_json::{Value, json};
 
+use crate::private::gets_private_updates;
+
 const HS256: Algorithm = Algorithm::HS256;
 
 fn signed(claims: &Value) -> String {
     sign(&Header::new(HS256), claims, SUBSCRIBER_KEY)
-}
-
-/// Whether a request opens a stream that gets private updates on `a`.
-async fn is_granted(hub: &Hub, request: &Request) -> bool {
-    let mut stream = hub.open(request).await;
-    hub.publish(&[("topic", "a"), ("private", "on"), ("data", "private")]).await;
-    hub.publish(&[("topic", "a"), ("data", "public")]).await;
-    stream.event().await.data() == "private"
 }
 
 async fn a_token_may_stand_in_header_query_or_cookie(backend: Backend) {
@@ -28,23 +22,23 @@ async fn a_token_may_stand_in_header_query_or_cookie(backend: Backend) {
     let plain = || Request::subscribe("topic=a");
     let with_query = |token: &str| Request::subscribe(&format!("topic=a&authorization={}", percent(token)));
     let cookie = |token: &str| format!("other=1; mercureAuthorization={token}; more=2");
-    assert!(!is_granted(&hub, &plain()).await);
-    assert!(is_granted(&hub, &plain().bearer(&good)).await, "header");
+    assert!(!gets_private_updates(&hub, &plain()).await);
+    assert!(gets_private_updates(&hub, &plain().bearer(&good)).await, "header");
     let lower_case = plain().header("Authorization", &format!("bearer {good}"));
     hub.send(&lower_case).await.expect_problem(401, "token-place");
-    assert!(is_granted(&hub, &with_query(&good)).await, "query");
-    assert!(is_granted(&hub, &plain().header("Cookie", &cookie(&good))).await, "cookie");
+    assert!(gets_private_updates(&hub, &with_query(&good)).await, "query");
+    assert!(gets_private_updates(&hub, &plain().header("Cookie", &cookie(&good))).await, "cookie");
     // The header before the query, the query before the cookie.
-    assert!(is_granted(&hub, &with_query(&empty).bearer(&good)).await);
-    assert!(!is_granted(&hub, &with_query(&good).bearer(&empty)).await);
-    assert!(is_granted(&hub, &with_query(&good).header("Cookie", &cookie(&empty))).await);
-    assert!(!is_granted(&hub, &with_query(&empty).header("Cookie", &cookie(&good))).await);
+    assert!(gets_private_updates(&hub, &with_query(&empty).bearer(&good)).await);
+    assert!(!gets_private_updates(&hub, &with_query(&good).bearer(&empty)).await);
+    assert!(gets_private_updates(&hub, &with_query(&good).header("Cookie", &cookie(&empty))).await);
+    assert!(!gets_private_updates(&hub, &with_query(&empty).header("Cookie", &cookie(&good))).await);
 }
 
 async fn the_claim_may_be_namespaced(backend: Backend) {
     let hub = backend.hub().await;
     let claims = json!({"https://mercure.rocks/": {"subscribe": ["a"]}});
-    assert!(is_granted(&hub, &Request::subscribe("topic=a").bearer(&signed(&claims))).await);
+    assert!(gets_private_updates(&hub, &Request::subscribe("topic=a").bearer(&signed(&claims))).await);
 }
 
 async fn a_token_without_an_end_is_good_for_ever(backend: Backend) {
@@ -54,7 +48,10 @@ async fn a_token_without_an_end_is_good_for_ever(backend: Backend) {
         if exp.is_null() {
             claims.as_object_mut().expect("an object").remove("exp");
         }
-        assert!(is_granted(&hub, &Request::subscribe("topic=a").bearer(&signed(&claims))).await, "{claims}");
+        assert!(
+            gets_private_updates(&hub, &Request::subscribe("topic=a").bearer(&signed(&claims))).await,
+            "{claims}"
+        );
     }
 }
 

@@ -11,6 +11,8 @@ use rivulet_tests::{
 };
 use serde_json::{Value, json};
 
+use crate::private::gets_private_updates;
+
 /// Claims that grant everything on `a`.
 fn claims() -> Value {
     access_claims(&[("subscribe", "exact", "a")])
@@ -32,10 +34,7 @@ fn signed(claims: &Value) -> String {
 }
 
 async fn is_granted(hub: &Hub, token: &str) -> bool {
-    let mut stream = hub.open(&Request::subscribe("match=a").bearer(token)).await;
-    hub.publish(&[("topic", "a"), ("private", "on"), ("data", "private")]).await;
-    hub.publish(&[("topic", "a"), ("data", "public")]).await;
-    stream.event().await.data() == "private"
+    gets_private_updates(hub, &Request::subscribe("match=a").bearer(token)).await
 }
 
 fn expect_challenge(response: &Response, status: u16, problem: &str, code: &str) {
