@@ -51,8 +51,8 @@ const HEAP_SHARE_MAX: f64 = 0.02;
 const HEAP_FLOOR_BYTES: f64 = 128.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
 /// Before the first look as many come as are ever there at once, and wait for Redis together: so that what is there once and
-/// for all is there. The HTTP library keeps the heads of 128 requests of a worker for later ones, 14 KB each, and queues
-/// keep the room that they have needed.
+/// for all is there. The HTTP library keeps some hundred heads of requests of a worker for later ones, 7 KB each and
+/// the buffer that they came in, and queues keep the room that they have needed.
 const WARM_UP_PAUSE_MS: &str = "1500";
 /// After a wave until its streams are gone, and after all of them until everything is: channels outlive their last
 /// subscriber by some seconds, and clients that vanished are noticed after a minute and a half at most.
