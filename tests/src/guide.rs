@@ -3,7 +3,7 @@
 //! `<!-- test: NAME -->` stands in front of a command that a test runs as it is printed (`NAME exits N` if it is to fail with
 //! that code), `<!-- prints: NAME -->` in front of what it prints, `<!-- file: NAME -->` in front of a file.
 
-use std::path::Path;
+use crate::repository::text;
 
 /// What a block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,15 +35,6 @@ pub struct Block {
 /// If it cannot be read, or a block has no comment, or a comment no block.
 pub fn page(path: &str) -> Vec<Block> {
     blocks(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// A file of the repository, by its path.
-///
-/// # Panics
-/// If it cannot be read.
-pub fn text(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The command behind `<!-- test: NAME -->` in the README, where other blocks have no comment.

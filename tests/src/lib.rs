@@ -24,6 +24,7 @@ pub mod proxy;
 pub mod redis;
 pub mod redis_cluster;
 pub mod refusal;
+pub mod repository;
 pub mod rolling;
 pub mod sentinel;
 pub mod sse;

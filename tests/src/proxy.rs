@@ -19,6 +19,7 @@ use crate::{
     http2::Connection,
     port,
     process::Process,
+    repository,
     substitution::{pair, substitute},
     tls,
     tools::tool,
@@ -240,8 +241,7 @@ async fn health(address: SocketAddr, authority: &Path, path: &str) -> std::io::R
 
 /// The file in the repository.
 pub fn shipped(name: &str) -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ lies in the repository").join("docs/proxies").join(name)
+    repository::root().join("docs/proxies").join(name)
 }
 
 /// Makes the development certificate in a directory, as the composition does.

@@ -7,7 +7,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rivulet_tests::{Backend, Hub, PATIENCE, Request, eventually, metrics::Metrics, tokens, wire::form};
+use rivulet_tests::{
+    Backend, Hub, PATIENCE, Request, eventually, metrics::Metrics, repository, tokens, wire::form,
+};
 
 /// A family as the table or the page tells it. Names are those of queries: counters end in `_total`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,8 +22,7 @@ struct Family {
 type Families = BTreeMap<String, Family>;
 
 fn table() -> Families {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md");
-    let text = std::fs::read_to_string(path).expect("there is a docs/metrics.md");
+    let text = repository::text("docs/metrics.md");
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();

@@ -94,15 +94,20 @@ impl FeedWriter {
         Missed::all(partitions)
     }
 
-    /// Lets the node end connections, once: those that began before this time, if one is given.
+    /// Lets the node end connections, once: those that began before it was told.
     async fn kick(
         &self,
         kick: u64,
         target: KickTarget,
-        before: Option<tokio::time::Instant>,
+        told: Option<tokio::time::Instant>,
     ) -> Result<(), TransportError> {
         let Some(ended) = self.kicks.hear(kick) else { return Ok(()) };
-        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, before, ended }));
+        let Some(told) = told else {
+            // Nobody has been here for longer than the machine. Who has kicked may have given up.
+            let _ = ended.send(0);
+            return Ok(());
+        };
+        let event = FeedEvent::Kick(Box::new(Kick { target, count_max: None, before: Some(told), ended }));
         self.feed.send(event).await.map_err(|_| TransportError::new("the node has ended"))
     }
 

@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use redis::{RedisResult, aio::MultiplexedConnection};
 use rivulet_core::fault::{self, Fault};
 use rivulet_node::Outdated;
 
-use crate::{keys::Keys, primaries::Primaries};
+use crate::{deployment::Server, keys::Keys, primaries::Primaries};
 
 /// The format that this version knows and writes: what keys and messages mean. Additions that older nodes pass over make
 /// a new one too, so that it can be seen who has been here. See docs/upgrades.md.
@@ -51,9 +52,10 @@ impl Demand {
 
     /// Looks for ever.
     pub(crate) async fn watch(self: Arc<Self>) {
+        let mut kept = None;
         loop {
             tokio::time::sleep(LOOK).await;
-            match self.look().await {
+            match self.look(&mut kept).await {
                 Ok(Some(reader)) => self.found(reader),
                 // Who has written what this node cannot read goes on doing so, although the layout was lost.
                 Ok(None) => {}
@@ -63,11 +65,16 @@ impl Demand {
         }
     }
 
-    /// Asks where the layout lies: in a cluster that need not be a primary of ours.
-    async fn look(&self) -> redis::RedisResult<Option<u32>> {
+    /// Asks where the layout lies, on a connection of its own: in a cluster that need not be a primary of ours.
+    async fn look(&self, kept: &mut Option<(Server, MultiplexedConnection)>) -> RedisResult<Option<u32>> {
         let server = self.primaries.topology.map().layout.clone();
-        let mut connection = self.primaries.connector.question(&server).await?;
-        redis::cmd("HGET").arg(&self.layout).arg("reader").query_async(&mut connection).await
+        let mut connection = match kept.take() {
+            Some((of, connection)) if of == server => connection,
+            _ => self.primaries.connector.question(&server).await?,
+        };
+        let reader = redis::cmd("HGET").arg(&self.layout).arg("reader").query_async(&mut connection).await?;
+        *kept = Some((server, connection));
+        Ok(reader)
     }
 
     fn found(&self, reader: u32) {

@@ -101,18 +101,13 @@ async fn after_a_restart_of_everything_the_last_master_of_the_profile_is_it_agai
 async fn two_nodes_are_one_hub_on_the_cluster_of_the_profile() {
     let world = World::new();
     let _servers = start(&world, "cluster-redis-");
-    // As a restart on failure would.
-    let start = std::time::Instant::now();
-    loop {
-        let mut create = world.redis("cluster-create");
-        let ended = create
-            .wait(2 * PATIENCE)
-            .unwrap_or_else(|error| panic!("{error}\n{}", world.said_by("cluster-create")));
-        if ended.success() {
-            break;
+    // It is started again when it fails.
+    eventually("the servers are a cluster", PATIENCE, || async {
+        match world.redis("cluster-create").wait(2 * PATIENCE) {
+            Ok(ended) if ended.success() => Ok(()),
+            other => Err(format!("{other:?}\n{}", world.said_by("cluster-create"))),
         }
-        assert!(start.elapsed() < PATIENCE, "{}", world.said_by("cluster-create"));
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    })
+    .await;
     nodes_are_one_hub(&world, "cluster").await;
 }

@@ -1,24 +1,7 @@
 //! The composition, and the files that it mounts.
 
-use std::path::{Path, PathBuf};
-
+pub(crate) use rivulet_tests::repository::{root, text, yaml};
 use serde_json::{Map, Value};
-
-/// The top of the repository.
-pub(crate) fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ lies in the repository").to_owned()
-}
-
-/// The text of a file.
-pub(crate) fn text(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// What a YAML file holds, with its anchors and merges resolved.
-pub(crate) fn yaml(path: &str) -> Value {
-    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 /// All services.
 pub(crate) fn services() -> Map<String, Value> {

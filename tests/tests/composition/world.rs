@@ -8,11 +8,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::Command,
-    time::{Duration, Instant},
 };
 
 use regex::{Captures, Regex};
-use rivulet_tests::{PATIENCE, Request, hub, metrics, process::Process, proxy::Upstreams};
+use rivulet_tests::{PATIENCE, Request, eventually, hub, metrics, process::Process, proxy::Upstreams};
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
@@ -88,23 +87,17 @@ impl World {
         self.dir.path().join(format!("{name}.log"))
     }
 
-    /// Starts a node and waits until it is ready. One that ends, since Redis takes no writes yet, is started again: the
-    /// composition says `unless-stopped`.
+    /// Starts a node and waits until it is ready. It waits for its Redis itself.
     pub(crate) async fn ready(&self, name: &str, instead: &[(&str, &str)]) -> Node {
-        let mut node = self.node(name, instead);
-        let start = Instant::now();
-        loop {
-            let answer = metrics::get(node.admin, "/ready");
-            if matches!(answer, Ok((200, _))) {
-                return node;
+        let node = self.node(name, instead);
+        eventually(format!("{name} is ready"), PATIENCE, || async {
+            match metrics::get(node.admin, "/ready") {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}\n{}\n{}", node.said(), self.said())),
             }
-            let said = || format!("{answer:?}\n{}\n{}", node.said(), self.said());
-            assert!(start.elapsed() < PATIENCE, "{name} is not ready: {}", said());
-            if node.process.status().is_some() {
-                node = self.node(name, instead);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        })
+        .await;
+        node
     }
 
     /// Starts a node with the environment of the composition, and with these variables instead.

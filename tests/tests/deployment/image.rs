@@ -8,9 +8,9 @@ use std::{
     process::Command,
 };
 
-use rivulet_tests::tools::tool;
+use rivulet_tests::{repository, tools::tool};
 
-use super::image_container::{Root, dockerfile, instructions, repository};
+use super::image_container::{Root, dockerfile, instructions};
 
 /// All that is there. What begins with `lib` and the loader are compared by their names: where they stand is the
 /// architecture's.
@@ -117,7 +117,7 @@ fn the_same_program_makes_the_same_root() {
 #[test]
 fn what_is_there_already_is_not_mixed_with_it() {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let script = repository().join("crates/rivulet/image/rootfs.sh");
+    let script = repository::root().join("crates/rivulet/image/rootfs.sh");
     let output = Command::new("sh").arg(script).arg("/bin/true").arg(dir.path()).output().expect("a shell");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("is there already"), "{output:?}");
@@ -125,7 +125,7 @@ fn what_is_there_already_is_not_mixed_with_it() {
 
 #[test]
 fn hadolint_finds_nothing_in_the_dockerfile() {
-    let file = repository().join("crates/rivulet/Dockerfile");
+    let file = repository::root().join("crates/rivulet/Dockerfile");
     assert!(
         !dockerfile().contains("hadolint ignore"),
         "an exception needs a reason, and this test's consent"
@@ -175,7 +175,7 @@ fn the_image_is_empty_but_for_the_root_and_says_how_it_is_run() {
 
 #[test]
 fn its_own_configuration_listens_on_the_ports_that_it_exposes() {
-    let path = repository().join("crates/rivulet/image/rivulet.toml");
+    let path = repository::root().join("crates/rivulet/image/rivulet.toml");
     let settings: toml::Table = std::fs::read_to_string(path).expect("a file").parse().expect("TOML");
     let listened: BTreeSet<String> = settings
         .values()
@@ -187,7 +187,7 @@ fn its_own_configuration_listens_on_the_ports_that_it_exposes() {
 
 /// What `.dockerignore` lets through, by its exceptions from everything.
 fn let_through() -> Vec<String> {
-    let text = std::fs::read_to_string(repository().join(".dockerignore")).expect("there is a .dockerignore");
+    let text = repository::text(".dockerignore");
     let mut lines = text.lines().filter(|line| !line.starts_with('#'));
     assert_eq!(lines.next(), Some("*"), "first, everything is out");
     lines.filter_map(|line| line.strip_prefix('!')).map(str::to_owned).collect()
@@ -197,7 +197,7 @@ fn let_through() -> Vec<String> {
 fn what_the_build_is_given_is_enough_for_cargo_and_for_the_script() {
     let context = tempfile::tempdir().expect("a temporary directory");
     for path in let_through() {
-        let (from, to) = (repository().join(&path), context.path().join(&path));
+        let (from, to) = (repository::root().join(&path), context.path().join(&path));
         assert!(from.exists(), "{path} is let through and is not there");
         std::fs::create_dir_all(to.parent().expect("below the context")).expect("a directory");
         let copied = Command::new("cp").arg("-R").args([&from, &to]).status().expect("cp can be started");
@@ -221,14 +221,14 @@ fn what_the_build_is_given_is_enough_for_cargo_and_for_the_script() {
 
 #[test]
 fn the_readme_builds_it_from_the_dockerfile_and_runs_it_as_confined_as_it_is_checked() {
-    let read = |path: &str| std::fs::read_to_string(repository().join(path)).expect("a file of ours");
-    let readme = read("README.md");
+    let readme = repository::text("README.md");
     let (_, rest) = readme.split_once("<!-- test: image -->\n```sh\n").expect("the README has commands");
     let (commands, _) = rest.split_once("```").expect("the block ends");
     let (build, run) = commands.split_once('\n').expect("two commands");
     assert!(build.contains(" -f crates/rivulet/Dockerfile ") && build.ends_with(" ."), "{build}");
+    let check = repository::text("crates/rivulet/image/check.sh");
     for flags in ["--read-only", "--cap-drop ALL"] {
-        assert!(run.contains(flags) && read("crates/rivulet/image/check.sh").contains(flags), "{flags}");
+        assert!(run.contains(flags) && check.contains(flags), "{flags}");
     }
     let (port, _) = instructions("EXPOSE")
         .pop()

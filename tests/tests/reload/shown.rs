@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, path::Path};
 
+use rivulet_tests::repository;
+
 /// The tests of this directory, each with the settings that it changes while a node runs, and whose effect it sees.
 const SHOWN: &[(&str, &[&str])] = &[
     (
@@ -56,7 +58,7 @@ fn read(path: &Path) -> String {
 
 /// What the README's table marks. (That it marks what `--help` does is another test.)
 fn marked() -> BTreeSet<String> {
-    let readme = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"));
+    let readme = repository::text("README.md");
     let rows = readme.lines().filter(|line| line.contains("` ↻ |"));
     let flags = rows.filter_map(|line| line.strip_prefix("| `--")?.split(['`', ' ']).next());
     flags.map(str::to_owned).collect()

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use rivulet_tests::repository::root;
+
 /// Directories that hold what tools make, not what people wrote.
 const GENERATED: [&str; 8] =
     [".git", "target", "node_modules", "results", "corpus", "artifacts", ".cargo-home", "venv"];
@@ -21,12 +23,6 @@ const TOP: [&str; 12] = [
     "target",
     "tests",
 ];
-
-/// The top of the repository.
-pub(crate) fn root() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("tests/ lies in the repository").to_owned()
-}
 
 /// All files that people wrote, relative to the top, in a fixed order.
 pub(crate) fn files() -> Vec<PathBuf> {

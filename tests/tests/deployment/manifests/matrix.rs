@@ -8,13 +8,9 @@
 //!
 //! every third with monitoring and otel-collector; and the base, each overlay, and each component alone.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Mutex,
-};
+use std::{path::Path, process::Command, sync::Mutex};
 
-use rivulet_tests::tools::tool;
+use rivulet_tests::{repository::root, tools::tool};
 
 use super::rendered::Rendered;
 
@@ -26,11 +22,6 @@ const OBSERVED: [&str; 2] = ["monitoring", "otel-collector"];
 
 /// Renderings at the same time: each is a process that mostly computes.
 const AT_ONCE: usize = 2;
-
-/// The top of the repository.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
-}
 
 /// The names of the directories in one below k8s/, sorted.
 pub(crate) fn directories(below: &str) -> Vec<String> {

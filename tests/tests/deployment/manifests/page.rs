@@ -2,16 +2,19 @@
 
 use std::{collections::BTreeSet, path::Path, process::Command};
 
-use rivulet_tests::tools::tool;
+use rivulet_tests::{
+    repository::{root, text},
+    tools::tool,
+};
 use serde_json::Value;
 
 use super::{
-    matrix::{combined_with, directories, kustomize, root},
+    matrix::{combined_with, directories, kustomize},
     rendered::{containers, list, pod, title},
 };
 
 fn page() -> String {
-    std::fs::read_to_string(root().join("docs/kubernetes.md")).expect("the page is there")
+    text("docs/kubernetes.md")
 }
 
 /// The commands of the page: all lines of its blocks for shells, also of those in lists.

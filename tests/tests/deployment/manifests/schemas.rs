@@ -7,10 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use rivulet_tests::tools::tool;
+use rivulet_tests::{repository::root, tools::tool};
 use serde_json::{Value, json};
 
-use super::{matrix::root, rendered::Rendered};
+use super::rendered::Rendered;
 
 /// The oldest release of Kubernetes that the manifests are for, and the newest whose schemas there are.
 const VERSIONS: [&str; 2] = ["1.34", "1.37"];

@@ -2,17 +2,17 @@
 
 use std::process::Command;
 
-use rivulet_tests::{port, process::Process};
+use rivulet_tests::{
+    port,
+    process::Process,
+    repository::{root, text},
+};
 use serde_json::Value;
 
 use super::{
-    matrix::{combined, directories, root},
+    matrix::{combined, directories},
     rendered::Rendered,
 };
-
-fn text(path: &str) -> String {
-    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 fn with(component: &str) -> Rendered {
     combined(&[component]).unwrap_or_else(|said| panic!("{component}: {said}"))

@@ -1,18 +1,16 @@
 //! Who decides on the number of nodes, and by what.
 
+use rivulet_tests::repository;
 use serde_json::Value;
 
-use super::super::manifests::{
-    matrix::root,
-    rendered::{Rendered, list, title},
-};
+use super::super::manifests::rendered::{Rendered, list, title};
 
 /// The most that a node is to hold, as a part of what it can: one that dies leaves its streams to the others.
 const TARGET_PART_MAX: f64 = 0.6;
 
 /// The documented names of metrics.
 fn documented() -> String {
-    std::fs::read_to_string(root().join("docs/metrics.md")).expect("the page of metrics is there")
+    repository::text("docs/metrics.md")
 }
 
 fn is_documented(metric: &str) -> bool {
