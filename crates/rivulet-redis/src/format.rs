@@ -35,7 +35,7 @@ pub(crate) fn formats() -> (u32, u32) {
 pub(crate) struct Demand {
     primaries: Arc<Primaries>,
     layout: String,
-    /// The format that a node must know, as it was last found; 0 before the first look, and where there is no layout.
+    /// The format that a node must know, as it was last found; 0 before that.
     reader: AtomicU32,
 }
 
