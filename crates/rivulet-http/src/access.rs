@@ -2,7 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
-use actix_web::{HttpRequest, http::header};
+use actix_web::http::header;
 use rivulet_node::Client;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     hub::Hub,
     problem::Problem,
     rarely::Rarely,
+    request::Request,
 };
 
 static KEYS_UNAVAILABLE: Rarely = Rarely::new();
@@ -27,7 +28,7 @@ pub(crate) struct Access {
 /// `dialect` the one that its parameters speak, if they tell.
 pub(crate) async fn find(
     hub: &Hub,
-    request: &HttpRequest,
+    request: &Request,
     query: &Form,
     purpose: Purpose,
     dialect: Option<Dialect>,
@@ -50,12 +51,12 @@ pub(crate) async fn find(
 }
 
 /// Who asks without a token.
-pub(crate) fn anonymous(hub: &Hub, request: &HttpRequest) -> Client {
+pub(crate) fn anonymous(hub: &Hub, request: &Request) -> Client {
     Client::anonymous(client_address(hub, request))
 }
 
 /// Refuses a publication that a cookie authorizes and that no allowed page sent.
-pub(crate) fn check_page(hub: &Hub, request: &HttpRequest, access: &Access) -> Result<(), Problem> {
+pub(crate) fn check_page(hub: &Hub, request: &Request, access: &Access) -> Result<(), Problem> {
     let value = |name| request.headers().get(name).map(|value| value.as_bytes());
     let allowed = &hub.config.publish_origins;
     let (origin, referer) = (value(header::ORIGIN), value(header::REFERER));

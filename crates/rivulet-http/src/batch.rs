@@ -6,7 +6,7 @@
 //! lines after are refused without a try: each would wait, and one that got through would overtake. A line that a rate
 //! refuses is no such failure: lines after it are tried, since theirs may be other topics.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpResponse, http::header, web};
 use rivulet_node::{AppendError, trace};
 use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, time::Instant};
@@ -18,7 +18,9 @@ use crate::{
     hub::{CurrentHub, Hub},
     problem::{Document, Problem},
     problem_kind::ProblemKind,
-    publish, request_span, retry,
+    publish,
+    request::Request,
+    request_span, retry,
 };
 
 /// The most updates of one batch: together they must not keep a connection busy for longer than a second or two.
@@ -74,7 +76,7 @@ enum Answer<'a> {
 /// Publishes a batch.
 pub(crate) async fn publish(
     hub: CurrentHub,
-    request: &HttpRequest,
+    request: &Request,
     payload: web::Payload,
     access: Access,
 ) -> Result<HttpResponse, Problem> {

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, http::header, web};
+use actix_web::{http::header, web};
 use futures_util::StreamExt;
 use rivulet_node::Node;
 
-use crate::{bodies::BodyMemory, hub::Hub, limit_problem, problem::Problem, problem_kind::ProblemKind};
+use crate::{
+    bodies::BodyMemory, hub::Hub, limit_problem, problem::Problem, problem_kind::ProblemKind,
+    request::Request,
+};
 
 /// Bodies beyond this are refused while the node is short of memory. Most updates are shorter.
 const LARGE_LEN: usize = 64 * 1024;
@@ -32,7 +35,7 @@ pub(crate) enum MediaType {
 }
 
 /// The media type that the request's `Content-Type` names; its parameters (`charset`) change nothing: it is UTF-8.
-pub(crate) fn media_type(request: &HttpRequest) -> MediaType {
+pub(crate) fn media_type(request: &Request) -> MediaType {
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
         return MediaType::Missing;
     };
@@ -50,7 +53,7 @@ pub(crate) fn media_type(request: &HttpRequest) -> MediaType {
 /// silent must not hold its memory for ever, and actix has no clock for bodies. `subject` is whose body it is.
 pub(crate) async fn read(
     hub: &Hub,
-    request: &HttpRequest,
+    request: &Request,
     payload: web::Payload,
     (len_max, subject): (usize, &Arc<str>),
 ) -> Result<Body, Problem> {

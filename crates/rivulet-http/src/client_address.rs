@@ -11,13 +11,10 @@ use std::{
     time::Instant,
 };
 
-use actix_web::{
-    HttpMessage, HttpRequest,
-    http::header::{self, HeaderMap, HeaderName},
-};
+use actix_web::http::header::{self, HeaderMap, HeaderName};
 use ipnet::IpNet;
 
-use crate::{hub::Hub, rarely::Rarely, stats::HttpStats};
+use crate::{hub::Hub, rarely::Rarely, request::Request, stats::HttpStats};
 
 /// Of one node there is one configuration of proxies, so that all headers that it ignores are one story.
 static IGNORED: Rarely = Rarely::new();
@@ -63,24 +60,15 @@ struct Walked {
     malformed: bool,
 }
 
-/// The address that was found when it was asked for early.
-#[derive(Clone, Copy)]
-struct Known(IpAddr);
-
-/// The client's address, as limits count it.
-pub(crate) fn client_address(hub: &Hub, request: &HttpRequest) -> IpAddr {
-    if let Some(Known(address)) = request.extensions().get() {
-        return *address;
+/// The client's address, as limits count it. What the headers say of it is counted once, however often it is asked for.
+pub(crate) fn client_address(hub: &Hub, request: &Request) -> IpAddr {
+    if let Some(known) = request.client.get() {
+        return known;
     }
     let config = &hub.config;
-    let (peer, headers) = (request.peer_addr(), request.headers());
-    resolve(peer, headers, &config.trusted_proxies, config.forwarding_header, &config.stats)
-}
-
-/// The same for who is not the only one to ask: what the headers say is counted once per request.
-pub(crate) fn client_address_early(hub: &Hub, request: &HttpRequest) -> IpAddr {
-    let address = client_address(hub, request);
-    request.extensions_mut().insert(Known(address));
+    let (peer, headers) = (request.peer(), request.headers());
+    let address = resolve(peer, headers, &config.trusted_proxies, config.forwarding_header, &config.stats);
+    request.client.set(Some(address));
     address
 }
 

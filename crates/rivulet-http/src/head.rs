@@ -2,18 +2,15 @@
 
 use std::time::SystemTime;
 
-use actix_web::{
-    HttpRequest,
-    http::{
-        Version,
-        header::{self, HeaderValue},
-    },
+use actix_web::http::{
+    Version,
+    header::{self, HeaderValue},
 };
 use bytes::Bytes;
 use rivulet_core::{cursor::EARLIEST, text::is_control_or_format};
 use rivulet_node::Resumed;
 
-use crate::{auth::Dialect, hub::Hub};
+use crate::{auth::Dialect, hub::Hub, request::Request};
 
 /// Names and values of an answer's headers.
 pub(crate) type Headers = Vec<(&'static str, HeaderValue)>;
@@ -31,7 +28,7 @@ pub(crate) const SECURITY_HEADERS: [(&str, &str); 3] = [
 /// The headers of a stream, without those that depend on the connection.
 pub(crate) fn stream_headers(
     hub: &Hub,
-    request: &HttpRequest,
+    request: &Request,
     dialect: Dialect,
     resumed: Option<(Resumed, &str)>,
 ) -> Headers {

@@ -38,6 +38,7 @@ mod problem_kind;
 mod proxy_header;
 mod publish;
 mod rarely;
+mod request;
 mod request_span;
 mod retry;
 mod routes;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use actix_web::{HttpResponse, http::header, web};
 
 use rivulet_core::{IdempotencyKey, Update};
 use rivulet_node::{Rate, trace};
@@ -17,6 +17,7 @@ use crate::{
     hub::{CurrentHub, Hub},
     problem::Problem,
     problem_kind::ProblemKind,
+    request::Request,
     request_span, retry,
 };
 
@@ -27,7 +28,7 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// gather what they send.
 pub(crate) async fn publish(
     hub: CurrentHub,
-    request: HttpRequest,
+    request: Request,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let span = request_span::begin(&hub, &request);
@@ -35,11 +36,7 @@ pub(crate) async fn publish(
     request_span::tell(&hub, &span, request_span::answered(&span, answer))
 }
 
-async fn take(
-    hub: CurrentHub,
-    request: &HttpRequest,
-    payload: web::Payload,
-) -> Result<HttpResponse, Problem> {
+async fn take(hub: CurrentHub, request: &Request, payload: web::Payload) -> Result<HttpResponse, Problem> {
     let access = authorize(&hub, request).await?;
     match body::media_type(request) {
         MediaType::Form => one(hub, request, payload, &access).await,
@@ -55,8 +52,8 @@ async fn take(
     }
 }
 
-async fn authorize(hub: &Hub, request: &HttpRequest) -> Result<Access, Problem> {
-    let query = Form::parse(request.query_string().as_bytes())?;
+async fn authorize(hub: &Hub, request: &Request) -> Result<Access, Problem> {
+    let query = Form::parse(request.query().as_bytes())?;
     let Some(access) = access::find(hub, request, &query, Purpose::Publish, None).await? else {
         return Err(access::token_missing(hub, hub.answering_dialect()));
     };
@@ -66,7 +63,7 @@ async fn authorize(hub: &Hub, request: &HttpRequest) -> Result<Access, Problem> 
 
 async fn one(
     hub: CurrentHub,
-    request: &HttpRequest,
+    request: &Request,
     payload: web::Payload,
     access: &Access,
 ) -> Result<HttpResponse, Problem> {
@@ -110,7 +107,7 @@ pub(crate) fn rates(hub: &Hub, access: &Access, update: &Update) -> Vec<Rate> {
     hub.config.limits.to_publish(&access.client, &access.verified.overrides, &update.topics)
 }
 
-fn idempotency_key(request: &HttpRequest) -> Result<Option<IdempotencyKey>, Problem> {
+fn idempotency_key(request: &Request) -> Result<Option<IdempotencyKey>, Problem> {
     let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -4,7 +4,7 @@
 //! strings, tokens and bodies are in none.
 
 use actix_web::{
-    HttpRequest, HttpResponse, ResponseError as _,
+    HttpResponse, ResponseError as _,
     http::{
         Version,
         header::{self, HeaderName, HeaderValue},
@@ -22,9 +22,10 @@ use opentelemetry_semantic_conventions::attribute::{
 use rivulet_node::trace::{self, Span};
 
 use crate::{
-    client_address::client_address_early,
+    client_address::client_address,
     hub::{HUB_PATH, Hub},
     problem::Problem,
+    request::Request,
     trace_headers,
 };
 
@@ -34,7 +35,7 @@ const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 const USER_AGENT_LEN_MAX: usize = 256;
 
 /// Begins the span of a request: below the one that the request comes from, else as chance will have it.
-pub(crate) fn begin(hub: &Hub, request: &HttpRequest) -> Span {
+pub(crate) fn begin(hub: &Hub, request: &Request) -> Span {
     if !trace::is_on() {
         return Span::NONE;
     }
@@ -52,7 +53,7 @@ pub(crate) fn begin(hub: &Hub, request: &HttpRequest) -> Span {
     })
 }
 
-fn attributes(hub: &Hub, request: &HttpRequest, method: &'static str) -> Vec<KeyValue> {
+fn attributes(hub: &Hub, request: &Request, method: &'static str) -> Vec<KeyValue> {
     let config = &hub.config;
     let version = if request.version() < Version::HTTP_11 { "1.0" } else { "1.1" };
     let mut attributes = vec![
@@ -61,10 +62,10 @@ fn attributes(hub: &Hub, request: &HttpRequest, method: &'static str) -> Vec<Key
         KeyValue::new(URL_PATH, HUB_PATH),
         KeyValue::new(URL_SCHEME, if config.tls.is_some() { "https" } else { "http" }),
         KeyValue::new(NETWORK_PROTOCOL_VERSION, version),
-        KeyValue::new(CLIENT_ADDRESS, client_address_early(hub, request).to_string()),
+        KeyValue::new(CLIENT_ADDRESS, client_address(hub, request).to_string()),
     ];
-    // Whoever has made the connection: a proxy, or the client itself. There is none where it came through a socket's file.
-    if let Some(peer) = request.peer_addr() {
+    // A proxy, or the client itself.
+    if let Some(peer) = request.peer() {
         attributes.push(KeyValue::new(NETWORK_PEER_ADDRESS, peer.ip().to_canonical().to_string()));
         attributes.push(KeyValue::new(NETWORK_PEER_PORT, i64::from(peer.port())));
     }

@@ -2,7 +2,7 @@
 
 use actix_service::ServiceFactory;
 use actix_web::{
-    App, HttpMessage as _, HttpRequest, HttpResponse,
+    App, HttpMessage as _, HttpResponse,
     body::MessageBody,
     dev::{Service, ServiceRequest, ServiceResponse},
     guard::{Guard, GuardContext, fn_guard},
@@ -22,11 +22,15 @@ use crate::{
     metadata::{METADATA_PATH, metadata},
     problem::Problem,
     publish::publish,
+    request::Request,
     subscribe::subscribe,
 };
 
 /// The methods of pages and documents, for `Allow`.
 const DOCUMENT_METHODS: &str = "GET, HEAD, OPTIONS";
+
+/// All that requests are routed by, beside their method.
+const PATHS: [&str; 3] = ["/", HUB_PATH, METADATA_PATH];
 
 /// The application of one worker.
 pub(crate) fn app(
@@ -48,12 +52,14 @@ pub(crate) fn app(
             routes.service(document.route(web::get().to(metadata)).route(web::head().to(metadata)));
         })
         .default_service(web::to(|| async { Err::<HttpResponse, _>(Problem::not_found()) }))
-        .wrap_fn(move |request, service| {
+        .wrap_fn(move |mut routed, service| {
+            let request = Request::take(&mut routed, &PATHS);
             let origin = request.headers().get(header::ORIGIN).cloned();
             // Here, once: whatever is replaced while it is under way, a request sees one configuration.
             let hub = hubs.current();
-            request.extensions_mut().insert(hub.clone());
-            let answer = service.call(request);
+            routed.extensions_mut().insert(hub.clone());
+            routed.extensions_mut().insert(request);
+            let answer = service.call(routed);
             async move {
                 let mut answer = answer.await?;
                 let refused = answer.response().error().and_then(|error| error.as_error::<Problem>());
@@ -101,7 +107,7 @@ fn document_routes(path: &str) -> actix_web::Resource {
 /// Answers `OPTIONS`, and every other method with what would be right.
 fn with_others(routes: actix_web::Resource, methods: fn(&Hub) -> &'static str) -> actix_web::Resource {
     routes
-        .route(web::method(Method::OPTIONS).to(move |hub: CurrentHub, request: HttpRequest| async move {
+        .route(web::method(Method::OPTIONS).to(move |hub: CurrentHub, request: Request| async move {
             options(&hub, &request, methods(&hub))
         }))
         .default_service(web::to(move |hub: CurrentHub| async move {
@@ -110,7 +116,7 @@ fn with_others(routes: actix_web::Resource, methods: fn(&Hub) -> &'static str) -
 }
 
 /// `OPTIONS`: a preflight if a page of another origin asks, else the methods.
-fn options(hub: &Hub, request: &HttpRequest, methods: &'static str) -> HttpResponse {
+fn options(hub: &Hub, request: &Request, methods: &'static str) -> HttpResponse {
     let mut answer = HttpResponse::NoContent();
     answer.insert_header((header::ALLOW, methods));
     let headers = request.headers();

@@ -6,7 +6,7 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpResponse,
     body::None as NoBody,
     http::{Method, StatusCode, header::HeaderName},
     web,
@@ -19,12 +19,12 @@ use crate::{
     auth::{Dialect, Purpose},
     body::{self, MediaType},
     form::Form,
-    handover::Taker,
     head::{self, Headers},
     hub::{CurrentHub, Hub},
     limit_problem,
     problem::Problem,
     problem_kind::ProblemKind,
+    request::Request,
     request_span,
     wish::Wish,
 };
@@ -52,7 +52,7 @@ struct Rights {
 /// Opens a stream. If this has an answer it is a refusal, or that to `HEAD`: a stream's answer is written by its seat.
 pub(crate) async fn subscribe(
     hub: CurrentHub,
-    request: HttpRequest,
+    request: Request,
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let span = request_span::begin(&hub, &request);
@@ -62,7 +62,7 @@ pub(crate) async fn subscribe(
 
 async fn take(
     hub: &Hub,
-    request: &HttpRequest,
+    request: &Request,
     payload: web::Payload,
     span: &Span,
 ) -> Result<HttpResponse, Problem> {
@@ -77,9 +77,9 @@ async fn take(
 }
 
 /// Reads and authorizes what the subscriber asks for.
-async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<Asked, Problem> {
+async fn ask(hub: &Hub, request: &Request, payload: web::Payload) -> Result<Asked, Problem> {
     let begun = Instant::now();
-    let mut form = Form::parse(request.query_string().as_bytes())?;
+    let mut form = Form::parse(request.query().as_bytes())?;
     // A QUERY speaks 1.0, so its token can be looked at before the body: strangers must not make the hub gather what
     // they send.
     let mut rights = None;
@@ -102,22 +102,12 @@ async fn ask(hub: &Hub, request: &HttpRequest, payload: web::Payload) -> Result<
     Ok(Asked { begun, dialect, last_event_id: wish.last_event_id, request, client, overrides })
 }
 
-async fn authorized(
-    hub: &Hub,
-    request: &HttpRequest,
-    query: &Form,
-    dialect: Dialect,
-) -> Result<Rights, Problem> {
+async fn authorized(hub: &Hub, request: &Request, query: &Form, dialect: Dialect) -> Result<Rights, Problem> {
     request_span::part("authorize", authorize(hub, request, query, dialect)).await
 }
 
 /// What the subscriber may receive.
-async fn authorize(
-    hub: &Hub,
-    request: &HttpRequest,
-    query: &Form,
-    dialect: Dialect,
-) -> Result<Rights, Problem> {
+async fn authorize(hub: &Hub, request: &Request, query: &Form, dialect: Dialect) -> Result<Rights, Problem> {
     match access::find(hub, request, query, Purpose::Subscribe, Some(dialect)).await? {
         Some(Access { verified, client, .. }) => Ok(Rights {
             expires_at: verified.expires_at,
@@ -135,17 +125,12 @@ async fn authorize(
     }
 }
 
-fn is_query(request: &HttpRequest) -> bool {
+fn is_query(request: &Request) -> bool {
     request.method().as_str() == "QUERY"
 }
 
 /// Unites the query string with the form in the body: `QUERY` is for lists that are too long for a URL.
-async fn unite(
-    hub: &Hub,
-    request: &HttpRequest,
-    payload: web::Payload,
-    form: &mut Form,
-) -> Result<(), Problem> {
+async fn unite(hub: &Hub, request: &Request, payload: web::Payload, form: &mut Form) -> Result<(), Problem> {
     let right = "a QUERY has a body of type application/x-www-form-urlencoded";
     let media_type = body::media_type(request);
     if matches!(media_type, MediaType::Ndjson | MediaType::Other) {
@@ -162,7 +147,7 @@ async fn unite(
 }
 
 /// Takes what the subscriber needs of the hub's limits, then a seat, and writes the headers that go with it.
-async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Reservation, Headers), Problem> {
+async fn reserve(hub: &Hub, request: &Request, asked: Asked) -> Result<(Reservation, Headers), Problem> {
     let Asked { dialect, last_event_id, request: wanted, client, overrides, .. } = asked;
     let needed = || hub.config.limits.to_subscribe(&client, &overrides, &wanted.matchers);
     let admitted = hub.node.admit(needed()).await;
@@ -179,8 +164,8 @@ async fn reserve(hub: &Hub, request: &HttpRequest, asked: Asked) -> Result<(Rese
 }
 
 /// Seats the subscriber. Never returns once it has: actix drops the connection's state, this future included.
-async fn open(hub: &Hub, request: &HttpRequest, asked: Asked, span: &Span) -> Result<Infallible, Problem> {
-    let taker = request.conn_data::<Taker>().expect("the server puts a taker into every connection").clone();
+async fn open(hub: &Hub, request: &Request, asked: Asked, span: &Span) -> Result<Infallible, Problem> {
+    let taker = request.taker();
     if tokio::time::timeout(hub.config.disconnect_timeout, taker.flushed()).await.is_err() {
         let detail = "read the answers to the requests before this one on its connection first";
         return Err(Problem::new(ProblemKind::ConnectionBusy, detail));

@@ -1,9 +1,10 @@
 //! What a subscriber asks for: the parameters of both dialects.
 
-use actix_web::HttpRequest;
 use rivulet_core::{LastEventId, Matcher, Partitions};
 
-use crate::{auth::Dialect, form::Form, hub::Hub, problem::Problem, problem_kind::ProblemKind};
+use crate::{
+    auth::Dialect, form::Form, hub::Hub, problem::Problem, problem_kind::ProblemKind, request::Request,
+};
 
 /// The most matchers of one subscription: each is a source on its worker and up to one channel in Redis.
 pub(crate) const MATCHERS_MAX: usize = 100;
@@ -34,7 +35,7 @@ pub(crate) struct Wish<'a> {
 
 impl<'a> Wish<'a> {
     /// Reads the parameters. Their names choose the dialect.
-    pub(crate) fn read(hub: &Hub, request: &HttpRequest, form: &'a Form) -> Result<Self, Problem> {
+    pub(crate) fn read(hub: &Hub, request: &Request, form: &'a Form) -> Result<Self, Problem> {
         let mut selectors = Vec::new();
         for (name, value) in form.fields() {
             if let Some(kind) = matcher_kind(name)? {
@@ -118,7 +119,7 @@ fn dialect_off(dialect: Dialect, name: &str) -> Problem {
 
 /// The last id: the header, else the first parameter that has a value. An empty one says that nothing was seen yet.
 /// Bytes that are not UTF-8 cannot be an id of ours; an id of `\u{FFFD}` is unknown as well.
-fn last_event_id(request: &HttpRequest, form: &Form) -> Option<String> {
+fn last_event_id(request: &Request, form: &Form) -> Option<String> {
     let header =
         request.headers().get("Last-Event-ID").map(|value| String::from_utf8_lossy(value.as_bytes()));
     if let Some(id) = header.filter(|id| !id.is_empty()) {

@@ -25,6 +25,10 @@ use crate::announcement::AnnouncedUpdate;
 
 /// How long a channel outlives its last holder: a client that reloads its page costs Redis nothing.
 const LINGER: Duration = Duration::from_secs(3);
+/// How many channels of a partition outlive their last holders: beyond that the oldest goes at once. The library keeps
+/// the names of all channels of a connection in a table that never shrinks, so that a storm of short visits must not
+/// subscribe ten times what is held.
+const LINGERING_MAX: usize = 2_048;
 /// Maps with fewer slots than this are never shrunk.
 const CAPACITY_MIN: usize = 64;
 
@@ -142,12 +146,14 @@ impl Channels {
         state.wanted.extend(interests.into_iter().filter(|interest| entries.contains_key(interest)));
     }
 
-    /// Forgets the interests that nobody has held for a while, and answers them so that they are unsubscribed.
+    /// Forgets the interests that nobody has held for a while, and the oldest of too many that linger; answers them so that
+    /// they are unsubscribed.
     pub(crate) fn take_unwanted(&self, now: Instant, len_max: usize) -> Vec<Interest> {
         let state = &mut *self.0.lock();
         let mut taken = Vec::new();
         while taken.len() < len_max
-            && state.lingering.front().is_some_and(|(until, _)| *until <= now)
+            && let too_many = state.lingering.len() > LINGERING_MAX
+            && state.lingering.front().is_some_and(|(until, _)| too_many || *until <= now)
             && let Some((_, interest)) = state.lingering.pop_front()
         {
             let Some(entry) = state.entries.get_mut(&interest) else { continue };
@@ -274,6 +280,21 @@ mod tests {
         channels.release(&a);
         channels.retain(&a);
         assert!(channels.take_unwanted(Instant::now() + LINGER * 2, 10).is_empty());
+    }
+
+    #[test]
+    fn of_too_many_that_linger_the_oldest_go_at_once() {
+        let channels = Channels::default();
+        let interests: Vec<_> = (0..LINGERING_MAX + 3).map(|n| topic(&n.to_string())).collect();
+        interests.iter().for_each(|interest| channels.retain(interest));
+        channels.take_wanted(usize::MAX);
+        interests.iter().for_each(|interest| channels.release(interest));
+        // Held again, it stays, and lingers no more.
+        channels.retain(&interests[1]);
+        assert_eq!(channels.take_unwanted(Instant::now(), 10), [interests[0].clone(), interests[2].clone()]);
+        assert!(channels.take_unwanted(Instant::now(), 10).is_empty());
+        let left = channels.take_unwanted(Instant::now() + LINGER * 2, usize::MAX);
+        assert_eq!(left, interests[3..]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use deadpool_redis::{Manager, Pool, Runtime, Timeouts};
+use deadpool_redis::{Manager, Pool, QueueMode, Runtime, Timeouts};
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
     ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates, Value,
@@ -23,6 +23,8 @@ const PIPELINE_LEN_MAX: usize = 4096;
 const WRITE_LEN: usize = 64 << 10;
 /// How many deadlines a read may wait for a connection: others come before it.
 const POOL_WAITS: u32 = 5;
+/// How long a connection that reads the log is kept when nobody needs it, about 40 KB here and more in Redis.
+const READER_IDLE_MAX: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest wait between two attempts to connect.
@@ -160,6 +162,8 @@ impl Connector {
             .expect("the same information has made a client when the transport was configured");
         Pool::builder(manager)
             .max_size(len)
+            // The one that was used last, so that those which nobody needs fall idle.
+            .queue_mode(QueueMode::Lifo)
             .timeouts(Timeouts {
                 wait: Some(self.deadline * POOL_WAITS),
                 create: Some(self.deadline),
@@ -168,6 +172,15 @@ impl Connector {
             .runtime(Runtime::Tokio1)
             .build()
             .expect("a pool with time limits has a runtime")
+    }
+}
+
+/// Closes connections of a pool that have been idle, as long as it is polled.
+pub(crate) async fn close_idle(pool: Pool) {
+    let mut interval = tokio::time::interval(READER_IDLE_MAX / 2);
+    loop {
+        interval.tick().await;
+        pool.retain(|_, metrics| metrics.last_used() < READER_IDLE_MAX);
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::{
 use crate::{
     command_stats::{CommandStats, PIPELINE},
     commands::{Commands, Wait},
-    connector::Connector,
+    connector::{Connector, close_idle},
     deployment::Server,
     error_type::ErrorType,
     refusal::Refusal,
@@ -151,13 +151,18 @@ impl Primaries {
             commands
         };
         let appenders = if self.wait.is_some() { WAITING_APPENDERS } else { 1 };
+        let appenders: Vec<_> = (0..appenders).map(|_| commands(self.wait)).collect();
+        let ticker = commands(None);
+        let (readers, feed_reader) =
+            (self.connector.readers(server, READERS_MAX), self.connector.readers(server, 1));
+        keepers.extend([&readers, &feed_reader].map(|pool| tokio::spawn(close_idle(pool.clone()))));
         Primary {
-            appenders: (0..appenders).map(|_| commands(self.wait)).collect(),
-            waits: self.wait.map(|_| (0..appenders).map(|_| Semaphore::new(1)).collect()),
+            appenders,
+            waits: self.wait.map(|_| (0..WAITING_APPENDERS).map(|_| Semaphore::new(1)).collect()),
             turn: AtomicUsize::new(0),
-            ticker: commands(None),
-            readers: self.connector.readers(server, READERS_MAX),
-            feed_reader: self.connector.readers(server, 1),
+            ticker,
+            readers,
+            feed_reader,
             keepers,
         }
     }

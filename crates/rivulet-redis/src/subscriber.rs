@@ -12,8 +12,8 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::{deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState};
 
-/// How many channels are subscribed at once.
-const BATCH_LEN: usize = 1000;
+/// How many channels are subscribed at once: a command of some 30 KB, for which the connection keeps its buffer.
+const BATCH_LEN: usize = 500;
 /// How long changes are gathered, so that a storm of subscribers becomes a few commands.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// How long to wait before channels are confirmed whose partition could not be asked for its clock.

@@ -217,21 +217,6 @@ async fn five_thousand_topics_are_confirmed_quickly_and_given_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dropped_transport_leaves_no_connection() {
-    let server = RedisServer::start().await;
-    let (node, mut feed) = server.node().await;
-    live(&node).await;
-    drop(node);
-    while let Some(event) = feed.recv().await {
-        assert!(matches!(event, FeedEvent::Verified(..)));
-    }
-    eventually("only the test's own connections are left", || async {
-        server.command::<String>(&["CLIENT", "LIST"]).await.lines().count() == 1
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_to_connect_explains_itself() {
     let server = RedisServer::start().await;
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

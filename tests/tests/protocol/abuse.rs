@@ -184,6 +184,45 @@ async fn a_storm_of_connections_leaves_nothing_behind(backend: Backend) {
     .await;
 }
 
+/// The HTTP library keeps requests of each worker for later ones, up to 256 of them: with what came in them they would hold
+/// 20 MB here.
+#[tokio::test]
+async fn of_requests_with_long_heads_nothing_is_kept_when_they_are_done() {
+    let hub = Hub::start(None, &["--workers", "1"]).await;
+    let heap = || hub.metrics().sum("rivulet_heap_bytes", "").expect("the allocator tells");
+    hub.publish(&[("topic", "a"), ("data", "before")]).await;
+    let before = heap();
+    let mut publication = Request::publish(&[("topic", "a"), ("data", "x")]).bearer(&publisher(&["*"]));
+    for number in 0..40 {
+        publication = publication.header(&format!("X-Long-{number}"), &"x".repeat(2_000));
+    }
+    let raw = publication.encode();
+    let mut sockets = Vec::new();
+    // All of them at once: so many the library makes, and keeps.
+    for _ in 0..200 {
+        let mut socket = TcpStream::connect(hub.address()).await.expect("the hub listens");
+        socket.write_all(&raw[..raw.len() - 1]).await.expect("the hub reads");
+        sockets.push(socket);
+    }
+    let received = "topic=a&data=".len() * sockets.len();
+    eventually("all bodies but their last byte are there", Duration::from_secs(20), || async {
+        let held = hub.metrics().sum("rivulet_body_bytes", "").unwrap_or_default();
+        if held >= received as f64 { Ok(()) } else { Err(format!("{held} bytes")) }
+    })
+    .await;
+    for mut socket in sockets {
+        socket.write_all(&raw[raw.len() - 1..]).await.expect("the hub reads");
+        let mut answer = [0; 12];
+        within("the answer", socket.read_exact(&mut answer)).await.expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+    }
+    eventually("the heap is where it was", Duration::from_secs(20), || async {
+        let more = heap() - before;
+        if more < 1_000_000.0 { Ok(()) } else { Err(format!("{more} bytes more")) }
+    })
+    .await;
+}
+
 on_both_transports!(
     half_a_request_and_silence_ends,
     a_head_that_is_too_long_or_no_http_ends,
