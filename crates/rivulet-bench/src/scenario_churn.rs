@@ -47,12 +47,12 @@ const EXPIRY_LATE: &str = "token_expiry_late_ms_max";
 const EXPIRY_LATE_MS_MAX: f64 = 1_000.0;
 /// What is asked for: by what share the heap may be higher after the last wave than after the first.
 const HEAP_SHARE_MAX: f64 = 0.02;
-/// What the heap may differ by however small it is: a table of a thousand entries that was made smaller once and once not.
+/// What the heap may differ by however small it is, of some 1.3 MiB: a buffer or two of connections to Redis, which double when
+/// more is on its way at once than ever before, and stay so.
 const HEAP_FLOOR_BYTES: f64 = 128.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
-/// Before the first look as many come as are ever there at once, and wait for Redis together: so that what is there once and
-/// for all is there. The HTTP library keeps some hundred heads of requests of a worker for later ones, 7 KB each and
-/// the buffer that they came in, and queues keep the room that they have needed.
+/// Before the first look as many come as are ever there at once, and wait for Redis together: queues keep the room that they
+/// have needed.
 const WARM_UP_PAUSE_MS: &str = "1500";
 /// After a wave until its streams are gone, and after all of them until everything is: channels outlive their last
 /// subscriber by some seconds, and clients that vanished are noticed after a minute and a half at most.

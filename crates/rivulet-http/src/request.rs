@@ -1,8 +1,9 @@
 //! The head of a request, out of actix's hands.
 //!
-//! actix keeps some hundred requests of each worker for later ones, as they were: with each its table of headers and the
-//! buffer that it came in, up to 128 KiB. So a head is taken out before anything looks at it, and goes with its handler;
-//! what actix keeps is empty.
+//! actix keeps up to 256 requests of each worker for later ones, as they were: with each its table of headers and the buffer
+//! that it came in, up to 128 KiB. So a head is taken out before anything looks at it, and goes with its handler; what actix
+//! keeps of it is empty. Only requests that never get here stay as they came, at most 128 and until others take their
+//! places: those that were sent ahead on a connection that ended first.
 
 use std::{
     cell::Cell,
@@ -21,6 +22,8 @@ use crate::handover::Taker;
 
 /// Where nothing is.
 const NOWHERE: &str = "/nowhere";
+/// Nothing is routed by longer methods, which are memory of their own.
+const METHOD_LEN_MAX: usize = 15;
 
 /// What a client asked for.
 pub(crate) struct Request {
@@ -30,7 +33,7 @@ pub(crate) struct Request {
     headers: HeaderMap,
     peer: Option<SocketAddr>,
     taker: Option<Taker>,
-    /// The client's address, as soon as it was asked for: what the headers say of it is counted once.
+    /// The client's address, as soon as it was asked for.
     pub(crate) client: Cell<Option<IpAddr>>,
 }
 
@@ -42,8 +45,12 @@ impl Request {
         request.match_info_mut().get_mut().update(&Uri::from_static(path));
         let (peer, taker) = (request.peer_addr(), request.conn_data().cloned());
         let head = request.head_mut();
+        let method = match head.method.as_str().len() {
+            0..=METHOD_LEN_MAX => head.method.clone(),
+            _ => mem::replace(&mut head.method, Method::TRACE),
+        };
         Self {
-            method: head.method.clone(),
+            method,
             version: head.version,
             uri: mem::take(&mut head.uri),
             headers: mem::take(&mut head.headers),
@@ -109,6 +116,9 @@ mod tests {
             ("/%2Ewell-known/mercure", "/.well-known/mercure"),
             ("/.well-known/mercure/", NOWHERE),
             ("/elsewhere/../", NOWHERE),
+            ("http://hub.example.com/.well-known/mercure?topic=a", "/.well-known/mercure"),
+            ("*", NOWHERE),
+            ("hub.example.com:443", NOWHERE),
         ] {
             let sent = TestRequest::with_uri(asked).method(Method::HEAD).insert_header(("Cookie", "a=b"));
             let mut kept = sent.to_srv_request();
@@ -118,5 +128,13 @@ mod tests {
             assert_eq!((kept.match_info().as_str(), kept.method()), (routed, &Method::HEAD));
             assert_eq!((kept.uri(), kept.headers().capacity()), (&Uri::default(), 0));
         }
+    }
+
+    #[test]
+    fn a_long_method_does_not_stay() {
+        let long = Method::from_bytes("X".repeat(10_000).as_bytes()).unwrap();
+        let mut kept = TestRequest::default().method(long.clone()).to_srv_request();
+        assert_eq!(Request::take(&mut kept, &[]).method(), long);
+        assert_eq!(kept.method(), Method::TRACE);
     }
 }

@@ -23,7 +23,8 @@ const PIPELINE_LEN_MAX: usize = 4096;
 const WRITE_LEN: usize = 64 << 10;
 /// How many deadlines a read may wait for a connection: others come before it.
 const POOL_WAITS: u32 = 5;
-/// How long a connection that reads the log is kept when nobody needs it, about 40 KB here and more in Redis.
+/// How long a connection that reads the log is kept when nobody needs it, about 40 KB here and more in Redis. One is always
+/// kept: over TLS a new one costs some milliseconds.
 const READER_IDLE_MAX: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -175,12 +176,17 @@ impl Connector {
     }
 }
 
-/// Closes connections of a pool that have been idle, as long as it is polled.
+/// Closes connections of a pool that have been idle, but one, as long as it is polled.
 pub(crate) async fn close_idle(pool: Pool) {
     let mut interval = tokio::time::interval(READER_IDLE_MAX / 2);
     loop {
         interval.tick().await;
-        pool.retain(|_, metrics| metrics.last_used() < READER_IDLE_MAX);
+        let mut len = pool.status().size;
+        pool.retain(|_, metrics| {
+            let stays = len == 1 || metrics.last_used() < READER_IDLE_MAX;
+            len -= usize::from(!stays);
+            stays
+        });
     }
 }
 

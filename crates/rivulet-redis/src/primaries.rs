@@ -153,16 +153,15 @@ impl Primaries {
         let appenders = if self.wait.is_some() { WAITING_APPENDERS } else { 1 };
         let appenders: Vec<_> = (0..appenders).map(|_| commands(self.wait)).collect();
         let ticker = commands(None);
-        let (readers, feed_reader) =
-            (self.connector.readers(server, READERS_MAX), self.connector.readers(server, 1));
-        keepers.extend([&readers, &feed_reader].map(|pool| tokio::spawn(close_idle(pool.clone()))));
+        let readers = self.connector.readers(server, READERS_MAX);
+        keepers.push(tokio::spawn(close_idle(readers.clone())));
         Primary {
             appenders,
             waits: self.wait.map(|_| (0..WAITING_APPENDERS).map(|_| Semaphore::new(1)).collect()),
             turn: AtomicUsize::new(0),
             ticker,
             readers,
-            feed_reader,
+            feed_reader: self.connector.readers(server, 1),
             keepers,
         }
     }

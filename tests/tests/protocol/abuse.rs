@@ -184,8 +184,7 @@ async fn a_storm_of_connections_leaves_nothing_behind(backend: Backend) {
     .await;
 }
 
-/// The HTTP library keeps requests of each worker for later ones, up to 256 of them: with what came in them they would hold
-/// 20 MB here.
+/// The HTTP library keeps requests of each worker for later ones: with what came in these they would hold 29 MB.
 #[tokio::test]
 async fn of_requests_with_long_heads_nothing_is_kept_when_they_are_done() {
     let hub = Hub::start(None, &["--workers", "1"]).await;

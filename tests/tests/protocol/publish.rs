@@ -4,6 +4,11 @@ use rivulet_tests::{
     Backend, Request,
     tokens::{self, access, publisher},
     wire::HUB_PATH,
+    within,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
 };
 
 async fn the_answer_is_the_id(backend: Backend) {
@@ -178,6 +183,27 @@ async fn publishing_needs_a_grant_for_every_topic(backend: Backend) {
     assert_eq!(stream.data(1).await, ["last"], "nothing of the refused came through");
 }
 
+async fn a_request_may_name_the_hub_in_full_and_wait_until_its_body_is_asked_for(backend: Backend) {
+    let hub = backend.hub().await;
+    let mut stream = hub.subscribe("topic=a").await;
+    let request = Request::new("POST", &hub.url())
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .header("Expect", "100-continue")
+        .bearer(&publisher(&["*"]))
+        .body(b"topic=a&data=x");
+    let raw = request.encode();
+    let (head, body) = raw.split_at(raw.len() - b"topic=a&data=x".len());
+    let mut socket = TcpStream::connect(hub.address()).await.expect("the hub listens");
+    socket.write_all(head).await.expect("the hub reads");
+    let mut answer = [0; 25];
+    within("the body is asked for", socket.read_exact(&mut answer)).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(body).await.expect("the hub reads");
+    within("the answer", socket.read_exact(&mut answer[..12])).await.expect("an answer");
+    assert_eq!(&answer[..12], b"HTTP/1.1 200");
+    assert_eq!(stream.data(1).await, ["x"]);
+}
+
 async fn without_keys_of_publishers_there_is_no_publish_route(backend: Backend) {
     let hub = backend.hub_without(&["RIVULET_PUBLISHER_JWT_KEY", "RIVULET_TRUSTED_ISSUER"]).await;
     let response = hub.send(&Request::publish(&[("topic", "a")]).bearer(&publisher(&["*"]))).await;
@@ -194,5 +220,6 @@ on_both_transports!(
     another_media_type_is_refused,
     a_long_body_is_refused_whether_announced_or_not,
     publishing_needs_a_grant_for_every_topic,
+    a_request_may_name_the_hub_in_full_and_wait_until_its_body_is_asked_for,
     without_keys_of_publishers_there_is_no_publish_route,
 );
