@@ -231,7 +231,7 @@ impl Crowd {
     fn request(&mut self, manner: Manner, number: u64) -> anyhow::Result<(Vec<u8>, Option<SystemTime>)> {
         let subject = number % SUBJECTS;
         let token = &self.tokens[usize::try_from(subject)?];
-        let own = format!("topic={}&topic=https://example.com/bench/own/{number}", flow_topic(number));
+        let own = format!("topic={}&topic=https://example.com/bench/own/{number:07}", flow_topic(number));
         let whole = |query: &str, headers: &str| subscriber::request_with(self.hub, query, token, headers);
         Ok(match manner {
             Manner::Close | Manner::Reset | Manner::HalfClose => (whole(&own, ""), None),

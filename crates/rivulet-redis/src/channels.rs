@@ -30,7 +30,7 @@ const LINGER: Duration = Duration::from_secs(3);
 /// How many channels of a partition linger: beyond that the oldest goes at once. The library keeps the names of all channels
 /// of a connection in a table that never shrinks, and a storm of short visits would fill it with what nobody holds. When
 /// more lose their holders at once, as when a proxy goes, those are subscribed anew for who comes back.
-const LINGERING_MAX: usize = 2_048;
+const LINGERING_MAX: usize = 1_500;
 /// Maps with fewer slots than this are never shrunk.
 const CAPACITY_MIN: usize = 64;
 

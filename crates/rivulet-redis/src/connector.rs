@@ -17,14 +17,17 @@ use crate::{
     deployment::{Deployment, Layout, Server},
 };
 
-/// How many commands may wait for the connection's task. The library's 50 stall a busy publisher.
-const PIPELINE_LEN_MAX: usize = 4096;
-/// How many bytes are gathered before they are written to the socket: appends that come together travel together.
-const WRITE_LEN: usize = 64 << 10;
+/// How many commands of a connection may be on their way; others wait for their turn, within their deadline. Redis runs
+/// one after the other: more would only fill the connection's queues, which keep the room. The library's 50 for those that
+/// are not yet written stall a busy publisher.
+const IN_FLIGHT_MAX: usize = 250;
+/// How many bytes are gathered before they are written to the socket: appends that come together travel together. Redis
+/// reads no more at a time, and the connection keeps a buffer of the size that it once needed.
+const WRITE_LEN: usize = 16 << 10;
 /// How many deadlines a read may wait for a connection: others come before it.
 const POOL_WAITS: u32 = 5;
-/// How long a connection that reads the log is kept when nobody needs it, about 40 KB here and more in Redis. One is always
-/// kept: over TLS a new one costs some milliseconds.
+/// How long a connection that reads the log is kept when nobody needs it: up to 80 KB here, by what it read, and as much in
+/// Redis.
 const READER_IDLE_MAX: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -61,7 +64,8 @@ impl Connector {
         AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.deadline))
             .set_response_timeout(Some(self.deadline))
-            .set_pipeline_buffer_size(PIPELINE_LEN_MAX)
+            .set_concurrency_limit(IN_FLIGHT_MAX)
+            .set_pipeline_buffer_size(IN_FLIGHT_MAX)
             .set_write_backpressure_boundary(WRITE_LEN)
     }
 
@@ -176,17 +180,12 @@ impl Connector {
     }
 }
 
-/// Closes connections of a pool that have been idle, but one, as long as it is polled.
+/// Closes connections of a pool that have been idle, as long as it is polled.
 pub(crate) async fn close_idle(pool: Pool) {
     let mut interval = tokio::time::interval(READER_IDLE_MAX / 2);
     loop {
         interval.tick().await;
-        let mut len = pool.status().size;
-        pool.retain(|_, metrics| {
-            let stays = len == 1 || metrics.last_used() < READER_IDLE_MAX;
-            len -= usize::from(!stays);
-            stays
-        });
+        pool.retain(|_, metrics| metrics.last_used() < READER_IDLE_MAX);
     }
 }
 

@@ -32,7 +32,7 @@ async fn a_dropped_transport_leaves_no_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_read_the_log_are_closed_but_one_when_nobody_has_needed_them_for_a_while() {
+async fn connections_that_read_the_log_are_closed_when_nobody_has_needed_them_for_a_while() {
     let server = RedisServer::start().await;
     let (node, _feed) = server.node().await;
     eventually("the feed must be live", || async { node.feed_status() == FeedStatus::Live }).await;
@@ -44,10 +44,9 @@ async fn connections_that_read_the_log_are_closed_but_one_when_nobody_has_needed
     assert!(reads.iter().all(Result::is_ok), "{reads:?}");
     let opened = &connections(&server).await - &before;
     assert!((3..=5).contains(&opened.len()), "{opened:?}: the readers, and perhaps who looks at the format");
-    eventually("one reader is left, and perhaps who looks at the format", || async {
-        (1..=2).contains(&(&opened & &connections(&server).await).len())
+    eventually("none is left, but perhaps the one that looks at the format", || async {
+        (&opened & &connections(&server).await).len() <= 1
     })
     .await;
     read().await.unwrap();
-    assert!(!(&opened & &connections(&server).await).is_empty(), "it read with one that was there");
 }
