@@ -17,17 +17,16 @@ use crate::{
     deployment::{Deployment, Layout, Server},
 };
 
-/// How many commands of a connection may be on their way; others wait for their turn, within their deadline. Redis runs
-/// one after the other: more would only fill the connection's queues, which keep the room. The library's 50 for those that
-/// are not yet written stall a busy publisher.
-const IN_FLIGHT_MAX: usize = 250;
-/// How many bytes are gathered before they are written to the socket: appends that come together travel together. Redis
-/// reads no more at a time, and the connection keeps a buffer of the size that it once needed.
+/// How many commands may wait for the connection's task. The library's 50 stall a busy publisher. (Its limit for those that are
+/// on their way is no good here: who waits is woken one after another, overtaken by who comes, and fails by its deadline.)
+const PIPELINE_LEN_MAX: usize = 4096;
+/// How many bytes are gathered before they are written to the socket: appends that come together travel together. The
+/// connection keeps a buffer of the size that it once needed.
 const WRITE_LEN: usize = 16 << 10;
 /// How many deadlines a read may wait for a connection: others come before it.
 const POOL_WAITS: u32 = 5;
-/// How long a connection that reads the log is kept when nobody needs it: up to 80 KB here, by what it read, and as much in
-/// Redis.
+/// How long a connection that reads the log for streams is kept when nobody needs it: up to 80 KB here, by what it read, and
+/// as much in Redis. The first read after that pays for a new one, some milliseconds over TLS; the feed keeps its own.
 const READER_IDLE_MAX: Duration = Duration::from_secs(10);
 /// The first wait after a failure; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -64,8 +63,7 @@ impl Connector {
         AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.deadline))
             .set_response_timeout(Some(self.deadline))
-            .set_concurrency_limit(IN_FLIGHT_MAX)
-            .set_pipeline_buffer_size(IN_FLIGHT_MAX)
+            .set_pipeline_buffer_size(PIPELINE_LEN_MAX)
             .set_write_backpressure_boundary(WRITE_LEN)
     }
 
