@@ -48,11 +48,11 @@ const EXPIRY_LATE_MS_MAX: f64 = 1_000.0;
 /// What is asked for: by what share the heap may be higher after the last wave than after the first.
 const HEAP_SHARE_MAX: f64 = 0.02;
 /// What the heap may differ by however small it is, of some 1.3 MiB: a buffer or two of connections to Redis, which double when
-/// more is on its way at once than ever before, and stay so. A short run may meet that late.
+/// more is on its way at once than ever before, and stay so.
 const HEAP_FLOOR_BYTES: f64 = 128.0 * 1024.0;
 const MIB: f64 = 1024.0 * 1024.0;
-/// Before all that counts, a wave comes whose first wait for Redis together: queues and buffers keep the room that they have
-/// needed.
+/// Before the first look as many come as are ever there at once, and wait for Redis together: queues keep the room that they
+/// have needed.
 const WARM_UP_PAUSE_MS: &str = "1500";
 /// After a wave until its streams are gone, and after all of them until everything is: channels outlive their last
 /// subscriber by some seconds, and clients that vanished are noticed after a minute and a half at most.
@@ -129,9 +129,9 @@ impl<'a> Churn<'a> {
     fn soak(&mut self) -> anyhow::Result<Phase> {
         let hidden = indicatif::ProgressBar::hidden();
         let before_warm_up = Level::read(&self.server, &mut self.redis)?;
-        let (visitors, at_once) = (self.visitors_of(0), self.args.at_once as usize);
         let pause = || self.redis.command(&["CLIENT", "PAUSE", WARM_UP_PAUSE_MS]).map(drop);
-        self.crowd.visit_when(visitors, at_once, self.until, &hidden, pause)?;
+        let at_once = self.args.at_once;
+        self.crowd.visit_when(at_once.into(), at_once as usize, self.until, &hidden, pause)?;
         let (before, _) =
             residue::settle(&mut self.server, &mut self.redis, &before_warm_up, WAVE_SETTLE_MAX)?;
         self.crowd.reset_counts();
@@ -167,15 +167,11 @@ impl<'a> Churn<'a> {
         Ok(Phase { notes: std::mem::take(&mut self.notes), ..Phase::new(PHASE, metrics) })
     }
 
-    fn visitors_of(&self, wave: u32) -> u64 {
-        let (all, waves) = (u64::from(self.args.connections), u64::from(self.args.waves));
-        let until = |wave: u64| all * wave / waves;
-        until(u64::from(wave) + 1) - until(wave.into())
-    }
-
     fn wave(&mut self, wave: u32, bar: &indicatif::ProgressBar) -> anyhow::Result<()> {
-        let (visitors, at_once) = (self.visitors_of(wave), self.args.at_once as usize);
-        let Some(file) = self.args.heap_profile.as_deref().filter(|_| wave == self.args.waves / 2) else {
+        let (all, waves) = (u64::from(self.args.connections), self.args.waves);
+        let until = |wave: u32| all * u64::from(wave) / u64::from(waves);
+        let (visitors, at_once) = (until(wave + 1) - until(wave), self.args.at_once as usize);
+        let Some(file) = self.args.heap_profile.as_deref().filter(|_| wave == waves / 2) else {
             return self.crowd.visit(visitors, at_once, self.until, bar);
         };
         let admin = self.server.admin()?;

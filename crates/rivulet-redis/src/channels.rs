@@ -28,10 +28,9 @@ use crate::announcement::AnnouncedUpdate;
 /// How long a channel outlives its last holder: a client that reloads its page costs Redis nothing.
 const LINGER: Duration = Duration::from_secs(3);
 /// How many channels of a partition linger: beyond that the oldest goes at once. The library keeps the names of all channels
-/// of a connection in a table that never shrinks, and a storm of short visits would fill it with what nobody holds: with two
-/// thousand that are held, it stays at 8,192 slots (it doubles when more than 3,584 are in use). When more lose their holders
-/// at once, as when a proxy goes, those are subscribed anew for who comes back.
-const LINGERING_MAX: usize = 1_500;
+/// of a connection in a table that never shrinks, and a storm of short visits would fill it with what nobody holds. When
+/// more lose their holders at once, as when a proxy goes, those are subscribed anew for who comes back.
+const LINGERING_MAX: usize = 2_048;
 /// Maps with fewer slots than this are never shrunk.
 const CAPACITY_MIN: usize = 64;
 
