@@ -193,8 +193,8 @@ pub(crate) struct ChurnArgs {
     /// Clients beside them that vanish: in a network namespace whose link goes down, which needs root
     #[arg(long, default_value_t = 48, value_parser = value_parser!(u32).range(0..=500))]
     pub(crate) vanish: u32,
-    /// How long timers may know of streams that have ended, in seconds, before the heap is judged: a heartbeat and a bit
-    #[arg(long, default_value_t = 16, value_parser = value_parser!(u32).range(0..=600))]
+    /// How long timers may know of streams that have ended and readers of the log be idle, in seconds, before the heap is judged
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(0..=600))]
     pub(crate) timers_s: u32,
     /// Over TLS, if the hub can
     #[arg(long)]

@@ -21,6 +21,7 @@ pub(crate) struct Call {
     /// The beginning of the answer; nothing once it is a stream.
     answer: Vec<u8>,
     state: State,
+    has_opened: bool,
 }
 
 /// ```text
@@ -50,12 +51,17 @@ pub(crate) enum Heard {
 impl Call {
     /// A call that sends this as soon as it can.
     pub(crate) fn new(wire: Wire, request: Vec<u8>) -> Self {
-        Self { wire, out: request, answer: Vec::new(), state: State::Asking }
+        Self { wire, out: request, answer: Vec::new(), state: State::Asking, has_opened: false }
     }
 
     /// Whether a stream has been opened, and has not been seen to end.
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Whether a stream has been opened, be it that its end came with its beginning.
+    pub(crate) fn has_opened(&self) -> bool {
+        self.has_opened
     }
 
     /// The text of the refusal.
@@ -122,6 +128,7 @@ impl Call {
         }
         if self.answer.starts_with(b"HTTP/1.1 200") {
             self.state = State::Open;
+            self.has_opened = true;
             self.answer = Vec::new();
             return Heard::Opened;
         }

@@ -63,7 +63,7 @@ fn churn_leaves_nothing_behind_whatever_the_manner() {
     let mut arguments: Vec<&str> = ["churn"].into_iter().chain(small.split(' ')).collect();
     arguments.extend(has("--tls-cert-file").then_some("--tls"));
     let result = bench(&arguments);
-    assert_eq!(missed(&result, &["heap_growth_by_allowed"]), Vec::<&Value>::new(), "{result:#}");
+    assert_eq!(missed(&result, &["heap_growth_percent"]), Vec::<&Value>::new(), "{result:#}");
     assert!((figure(&result, "churn", "connections") - 600.0).abs() < 0.5, "{result:#}");
     for manner in ["fin", "rst", "half_close", "stop_reading", "token_expiry"] {
         assert!(figure(&result, "churn", &format!("ended_by_{manner}")) >= 20.0, "{manner}: {result:#}");

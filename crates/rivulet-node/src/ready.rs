@@ -13,6 +13,9 @@ use std::{
 
 use parking_lot::Mutex;
 
+/// For how many ready seats a worker keeps room. More at once, as when a proxy goes, are rare.
+pub(crate) const ROOM_KEPT: usize = 256;
+
 /// The seats of one worker whose sockets became ready.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyList(Mutex<List>);
@@ -82,5 +85,24 @@ impl ReadyList {
             seat.listed.store(false, std::sync::atomic::Ordering::Release);
             keys.push(seat.key);
         }
+        list.seats.shrink_to(ROOM_KEPT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_leaves_no_room_behind() {
+        let (list, mut keys) = (Arc::new(ReadyList::default()), Vec::new());
+        for key in 0..100 * ROOM_KEPT {
+            let waker = SeatWaker::waker(key, &list);
+            waker.wake_by_ref();
+            waker.wake();
+        }
+        list.drain(&mut keys);
+        assert_eq!(keys, (0..100 * ROOM_KEPT).collect::<Vec<_>>());
+        assert!(list.0.lock().seats.capacity() <= ROOM_KEPT);
     }
 }

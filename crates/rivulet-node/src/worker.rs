@@ -23,7 +23,7 @@ use crate::{
     message_span::number,
     node::NodeShared,
     pages::{Ask, SharedPage},
-    ready::ReadyList,
+    ready::{ROOM_KEPT, ReadyList},
     reservation::Reservation,
     seat::{Phase, Seat},
     seat_trace::SeatTrace,
@@ -276,6 +276,7 @@ impl WorkerShared {
                 seats.serve(key);
             }
         }
+        intake.keys.shrink_to(ROOM_KEPT);
         seats.serve_unfinished();
         seats.slice();
         seats.relieve_rings();

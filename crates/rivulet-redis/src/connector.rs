@@ -20,9 +20,9 @@ use crate::{
 /// How many commands may wait for the connection's task. The library's 50 stall a busy publisher. (Its limit for those that are
 /// on their way is no good here: who waits is woken one after another, overtaken by who comes, and fails by its deadline.)
 const PIPELINE_LEN_MAX: usize = 4096;
-/// How many bytes are gathered before they are written to the socket: appends that come together travel together. The
-/// connection keeps a buffer of the size that it once needed.
-const WRITE_LEN: usize = 16 << 10;
+/// How many bytes are gathered before they are written to the socket: appends that come together travel together. With one
+/// more small command that is within the 8 KiB of the connection's buffer, which never shrinks.
+const WRITE_LEN: usize = 7 << 10;
 /// How many deadlines a read may wait for a connection: others come before it.
 const POOL_WAITS: u32 = 5;
 /// How long a connection that reads the log for streams is kept when nobody needs it: up to 80 KB here, by what it read, and

@@ -5,15 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 use redis::{RedisError, aio::MultiplexedConnection};
 use rivulet_node::Interest;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState};
 
-/// How many channels are subscribed at once: a command of some 30 KB, for which the connection keeps its buffer.
+/// How many channels are subscribed at once.
 const BATCH_LEN: usize = 500;
+/// How many of them are named in one command, of some 8 KB: the connection's buffer never shrinks.
+const COMMAND_LEN: usize = 128;
 /// How long changes are gathered, so that a storm of subscribers becomes a few commands.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// How long to wait before channels are confirmed whose partition could not be asked for its clock.
@@ -35,6 +37,13 @@ pub(crate) struct Subscriber<'a> {
 enum Confirmed {
     All,
     NotAll,
+}
+
+/// What becomes of channels.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Subscribe,
+    Leave,
 }
 
 impl Subscriber<'_> {
@@ -68,7 +77,7 @@ impl Subscriber<'_> {
             [self.parts.ticker.channel(state.partition), control]
         };
         let own: Vec<String> = self.states.iter().flat_map(own).collect();
-        self.subscribe(&own).await?;
+        self.send(Change::Subscribe, &own).await?;
         let mut left: Vec<usize> = self.states.iter().map(|state| state.channels.wanted_len()).collect();
         while left.iter().any(|left| *left > 0) {
             self.subscribe_wanted(Some(&mut left)).await?;
@@ -102,10 +111,8 @@ impl Subscriber<'_> {
         }
         if self.is_sharded() {
             self.shared.leave(&names);
-            self.each("SUNSUBSCRIBE", &names).await?;
-        } else {
-            self.connection.unsubscribe(&names).await?;
         }
+        self.send(Change::Leave, &names).await?;
         Ok(names.len())
     }
 
@@ -127,7 +134,7 @@ impl Subscriber<'_> {
         if taken.is_empty() {
             return Ok(Confirmed::All);
         }
-        self.subscribe(&names).await?;
+        self.send(Change::Subscribe, &names).await?;
         // Only now: what is appended after these readings of the clocks arrives on the channels.
         let ticks = join_all(taken.iter().map(|(state, _)| self.parts.ticker.tick(state, self.server))).await;
         let mut confirmed = Confirmed::All;
@@ -148,24 +155,21 @@ impl Subscriber<'_> {
         self.parts.connector.deployment.is_cluster()
     }
 
-    async fn subscribe(&mut self, names: &[String]) -> Result<(), RedisError> {
-        if self.is_sharded() {
-            for names in names.chunks(BATCH_LEN) {
-                self.each("SSUBSCRIBE", names).await?;
+    /// Subscribes or leaves channels, with commands that travel together.
+    async fn send(&self, change: Change, names: &[String]) -> Result<(), RedisError> {
+        let is_sharded = self.is_sharded();
+        let commands = names.chunks(COMMAND_LEN).map(|names| {
+            let mut connection = self.connection.clone();
+            async move {
+                match change {
+                    Change::Subscribe if is_sharded => each("SSUBSCRIBE", names, &mut connection).await,
+                    Change::Subscribe => connection.subscribe(names).await,
+                    Change::Leave if is_sharded => each("SUNSUBSCRIBE", names, &mut connection).await,
+                    Change::Leave => connection.unsubscribe(names).await,
+                }
             }
-            return Ok(());
-        }
-        self.connection.subscribe(names).await
-    }
-
-    /// A command per channel: the channels of one command have to stand in one slot, and each is confirmed by an answer
-    /// of its own.
-    async fn each(&mut self, command: &str, names: &[String]) -> Result<(), RedisError> {
-        let mut pipeline = redis::pipe();
-        for name in names {
-            pipeline.cmd(command).arg(name);
-        }
-        pipeline.query_async(&mut self.connection).await
+        });
+        try_join_all(commands).await.map(drop)
     }
 
     fn name(&self, state: &PartitionState, interest: &Interest) -> String {
@@ -175,6 +179,20 @@ impl Subscriber<'_> {
             Interest::Topic(topic) => names.stream(topic),
         }
     }
+}
+
+/// A command per channel: the channels of one command have to stand in one slot, and each is confirmed by an answer of its
+/// own.
+async fn each(
+    command: &str,
+    names: &[String],
+    connection: &mut MultiplexedConnection,
+) -> Result<(), RedisError> {
+    let mut pipeline = redis::pipe();
+    for name in names {
+        pipeline.cmd(command).arg(name);
+    }
+    pipeline.query_async(connection).await
 }
 
 async fn at(until: Option<Instant>) {

@@ -27,6 +27,9 @@ use crate::{
 
 /// Threads for Redis, the pump and the admin listener; connections are served by the workers' own threads.
 const RUNTIME_THREADS_MAX: usize = 4;
+/// How long a thread that reads files waits for more to read. Files are looked at every second: one thread stays for that,
+/// while two that take turns, as after looks that fell together, would both stay with a longer wait.
+const FILES_THREAD_IDLE_MAX: Duration = Duration::from_millis(1_500);
 /// How long tasks that were left over may take to notice that the runtime ends.
 const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -62,6 +65,7 @@ fn runtime(workers: usize) -> Result<Runtime, Failure> {
     Builder::new_multi_thread()
         .worker_threads(workers.min(RUNTIME_THREADS_MAX))
         .thread_name("rivulet-runtime")
+        .thread_keep_alive(FILES_THREAD_IDLE_MAX)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::Software, format!("the runtime does not start: {error}")))
