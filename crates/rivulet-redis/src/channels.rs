@@ -29,8 +29,8 @@ use crate::announcement::AnnouncedUpdate;
 const LINGER: Duration = Duration::from_secs(3);
 /// How many channels of a partition linger: beyond that the oldest goes at once. The library keeps the names of all channels
 /// of a connection in a table that never shrinks, and a storm of short visits would fill it with what nobody holds. So half
-/// of what fits in a table of 229 KB. When more lose their holders at once, as when a proxy goes, those are subscribed anew
-/// for who comes back.
+/// of the 3,584 names above which a table of 229 KB can double. When more lose their holders at once, as when a proxy goes,
+/// those are subscribed anew for who comes back.
 const LINGERING_MAX: usize = 1_792;
 /// Maps with fewer slots than this are never shrunk.
 const CAPACITY_MIN: usize = 64;
