@@ -14,6 +14,7 @@ use crate::{
     args::ChurnArgs,
     churn_crowd::{Counts, Crowd},
     churn_manner::Manner,
+    churn_visitor::WRITE_DEADLINE,
     flags::Flags,
     goal::Goal,
     http_get::http_get_bytes,
@@ -59,8 +60,6 @@ const LAST_SETTLE_MAX: Duration = Duration::from_secs(120);
 /// Looks at the heap after a wave; the least counts, as a look takes some itself.
 const HEAP_LOOKS: u32 = 4;
 const HEAP_LOOK_PAUSE: Duration = Duration::from_millis(150);
-/// What ends those soon who stop reading.
-const WRITE_DEADLINE: &str = "1s";
 /// A limit that nobody reaches: it counts, and has to count back.
 const LIMIT: &str = "1000000";
 const TLS_FLAGS: [&str; 2] = ["--tls-cert-file", "--tls-key-file"];
@@ -188,7 +187,7 @@ impl<'a> Churn<'a> {
     }
 
     /// What the timers know of a stream, eight bytes, goes when its next heartbeat would be due, and idle readers of the log
-    /// go after ten seconds.
+    /// go within fifteen seconds.
     fn heap_without_timers(&mut self) -> anyhow::Result<f64> {
         std::thread::sleep(Duration::from_secs(self.args.timers_s.into()));
         self.least_heap()
@@ -285,7 +284,7 @@ fn arguments(
     certificate: Option<&Certificate>,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Vec<String>> {
-    let mut arguments = vec!["--write-deadline".to_owned(), WRITE_DEADLINE.to_owned()];
+    let mut arguments = vec!["--write-deadline".to_owned(), format!("{}s", WRITE_DEADLINE.as_secs())];
     let before = arguments.len();
     arguments.extend(
         flags.beginning_with("--limit-connections").flat_map(|flag| [flag, LIMIT]).map(str::to_owned),

@@ -28,9 +28,10 @@ use crate::announcement::AnnouncedUpdate;
 /// How long a channel outlives its last holder: a client that reloads its page costs Redis nothing.
 const LINGER: Duration = Duration::from_secs(3);
 /// How many channels of a partition linger: beyond that the oldest goes at once. The library keeps the names of all channels
-/// of a connection in a table that never shrinks, and a storm of short visits would fill it with what nobody holds. So half
-/// of the 3,584 names above which a table of 229 KB can double. When more lose their holders at once, as when a proxy goes,
-/// those are subscribed anew for who comes back.
+/// of a connection in a table that never shrinks, and a storm of short visits would fill it with what nobody holds. A
+/// table of 8,192 places can double above 3,584 names: of those, half may linger where a connection serves one partition, and
+/// half are for channels that are held. When more lose their holders at once, as when a proxy goes, those are subscribed anew
+/// for who comes back.
 const LINGERING_MAX: usize = 1_792;
 /// Maps with fewer slots than this are never shrunk.
 const CAPACITY_MIN: usize = 64;

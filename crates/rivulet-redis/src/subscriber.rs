@@ -14,7 +14,7 @@ use crate::{deployment::Server, inbox::Shared, link::Parts, partition_state::Par
 
 /// How many channels are subscribed at once.
 const BATCH_LEN: usize = 500;
-/// How many of them are named in one command, of some 8 KB: the connection's buffer never shrinks.
+/// How many of them are named in one command, of some 8 KB with usual names: the connection's buffer never shrinks.
 const COMMAND_LEN: usize = 128;
 /// How long changes are gathered, so that a storm of subscribers becomes a few commands.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
@@ -48,7 +48,7 @@ enum Change {
 
 impl Subscriber<'_> {
     /// `subscribed` is told when everything is subscribed that was wanted when the connection was made.
-    pub(crate) async fn run(mut self, subscribed: oneshot::Sender<()>) -> RedisError {
+    pub(crate) async fn run(self, subscribed: oneshot::Sender<()>) -> RedisError {
         match self.start().await {
             Ok(()) => drop(subscribed.send(())),
             Err(error) => return error,
@@ -71,7 +71,7 @@ impl Subscriber<'_> {
 
     /// Subscribes what was wanted when the connection was made. What comes meanwhile waits for its turn: it would put
     /// off the feed of all others, under a steady stream of new topics for ever.
-    async fn start(&mut self) -> Result<(), RedisError> {
+    async fn start(&self) -> Result<(), RedisError> {
         let own = |state: &&PartitionState| {
             let control = self.parts.writer.keys.of(state.partition).control.clone();
             [self.parts.ticker.channel(state.partition), control]
@@ -88,7 +88,7 @@ impl Subscriber<'_> {
         Ok(())
     }
 
-    async fn change(&mut self) -> Result<Confirmed, RedisError> {
+    async fn change(&self) -> Result<Confirmed, RedisError> {
         loop {
             let left = self.leave_unwanted().await?;
             if self.subscribe_wanted(None).await? == Confirmed::NotAll {
@@ -100,7 +100,7 @@ impl Subscriber<'_> {
         }
     }
 
-    async fn leave_unwanted(&mut self) -> Result<usize, RedisError> {
+    async fn leave_unwanted(&self) -> Result<usize, RedisError> {
         let mut names = Vec::new();
         for state in self.states {
             let unwanted = state.channels.take_unwanted(Instant::now(), BATCH_LEN - names.len());
@@ -117,7 +117,7 @@ impl Subscriber<'_> {
     }
 
     /// Subscribes and confirms the next of what is wanted; with `left`, no more of each partition than it says.
-    async fn subscribe_wanted(&mut self, mut left: Option<&mut Vec<usize>>) -> Result<Confirmed, RedisError> {
+    async fn subscribe_wanted(&self, mut left: Option<&mut Vec<usize>>) -> Result<Confirmed, RedisError> {
         let (mut room, mut taken, mut names) = (BATCH_LEN, Vec::new(), Vec::new());
         for (nth, state) in self.states.iter().enumerate() {
             let len = left.as_ref().map_or(room, |left| left[nth].min(room));
@@ -155,7 +155,7 @@ impl Subscriber<'_> {
         self.parts.connector.deployment.is_cluster()
     }
 
-    /// Subscribes or leaves channels, with commands that travel together.
+    /// Subscribes or leaves channels, with commands of which none waits for the answer to another.
     async fn send(&self, change: Change, names: &[String]) -> Result<(), RedisError> {
         let is_sharded = self.is_sharded();
         let commands = names.chunks(COMMAND_LEN).map(|names| {

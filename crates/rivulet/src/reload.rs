@@ -38,7 +38,7 @@ use crate::{
 
 /// How often the files are looked at. What is found is read once two looks have found the same, so that a file that is
 /// being written is left alone; and who changes something by hand looks whether it worked.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Signals that come in this time after one are one.
 const HANGUP_PAUSE: Duration = Duration::from_millis(100);
 

@@ -20,16 +20,13 @@ use crate::{
     memory::{MemoryLimit, MemorySampler},
     observed::Observed,
     process::{self, Room},
-    reload::{Given, ReloadStats, Reloader, Seen, Told},
+    reload::{Given, LOOK_INTERVAL, ReloadStats, Reloader, Seen, Told},
     signals::{self, Signals},
     telemetry::Telemetry,
 };
 
 /// Threads for Redis, the pump and the admin listener; connections are served by the workers' own threads.
 const RUNTIME_THREADS_MAX: usize = 4;
-/// How long a thread that reads files waits for more to read. Files are looked at every second: one thread stays for that,
-/// while two that take turns, as after looks that fell together, would both stay with a longer wait.
-const FILES_THREAD_IDLE_MAX: Duration = Duration::from_millis(1_500);
 /// How long tasks that were left over may take to notice that the runtime ends.
 const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -62,10 +59,12 @@ fn announce(config: &Config) {
 }
 
 fn runtime(workers: usize) -> Result<Runtime, Failure> {
+    // One thread stays for the looks at the files. Two that take turns, as after two looks at once, wait longer, and one goes.
+    let blocking_idle_max = LOOK_INTERVAL * 3 / 2;
     Builder::new_multi_thread()
         .worker_threads(workers.min(RUNTIME_THREADS_MAX))
         .thread_name("rivulet-runtime")
-        .thread_keep_alive(FILES_THREAD_IDLE_MAX)
+        .thread_keep_alive(blocking_idle_max)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Code::Software, format!("the runtime does not start: {error}")))

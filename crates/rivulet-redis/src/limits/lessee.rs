@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{
     CLOSE_MAX, Limits, Phase,
-    counter::{Joined, Leased, RENEWALS, Renewed},
+    counter::{Joined, Leased, RENEWALS, Renewed, SCOPES_LEN},
     excess,
 };
 use crate::{
@@ -25,8 +25,6 @@ use crate::{
 
 /// For how long what is given back is gathered: a node that drains tells it in a few calls.
 const GATHER: Duration = Duration::from_millis(5);
-/// How many scopes are told of in one command, of some 8 KB: the connection's buffer never shrinks.
-const SETTLED_LEN: usize = 128;
 /// How often it is looked whether all nodes are back after leases were lost.
 const SETTLING_LOOK: Duration = Duration::from_millis(200);
 /// How many earlier incarnations are remembered: all attempts in the time of the longest lease. Those from before that
@@ -236,7 +234,7 @@ impl Lessee {
         };
         let changes: Vec<((Limit, Scope), i64)> =
             untold.into_iter().filter(|(_, change)| *change != 0).collect();
-        for part in changes.chunks(SETTLED_LEN) {
+        for part in changes.chunks(SCOPES_LEN) {
             let before = self.limits.state.lock().changes;
             match self.limits.counter.settle(&incarnation, part).await {
                 Ok(Leased::Alive(changes)) if changes > before => {
