@@ -31,7 +31,8 @@ impl Seats {
             return self.end(key, seat.ends_as);
         }
         let times = **self.times.load();
-        let write_deadline = ticks(times.write_deadline);
+        // One more: part of the tick in which the socket was full had passed before, and nobody is ended early.
+        let write_deadline = ticks(times.write_deadline) + 1;
         if seat.blocked_since.is_some_and(|since| now.saturating_sub(since.get()) >= write_deadline) {
             return self.end(key, CloseReason::Stalled);
         }
@@ -87,52 +88,58 @@ mod tests {
 
     use super::*;
     use crate::{
-        Appended, MemoryTransport, Node, NodeConfig, Retention, SubscribeRequest,
+        Appended, MemoryTransport, Node, NodeConfig, Retention, SubscribeRequest, Worker,
         delivery::{Delivery, Encoding},
         wheel::TICK,
     };
+
+    /// A worker with one open stream of everything, and the client's end of it.
+    async fn worker_with_a_stream(config: NodeConfig) -> (Worker, TcpStream) {
+        let (transport, feed) = MemoryTransport::start(Retention::default());
+        let worker = Node::start(transport, feed, config).enter();
+        let request = SubscribeRequest {
+            matchers: vec![Matcher::Exact(Topic::parse("a").unwrap())],
+            grants: Default::default(),
+            last_event_id: None,
+            expires_at: None,
+            dialect: Dialect::V1,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        socket.writable().await.unwrap();
+        worker.reserve(request, None).await.unwrap().open(Box::new(socket), Bytes::new());
+        (worker, client)
+    }
+
+    fn deliver(seats: &mut Seats, position: u64, data: Bytes) -> Appended {
+        let update = Update {
+            topics: [Topic::parse("a").unwrap()].into_iter().collect(),
+            data,
+            private: false,
+            id: None,
+            event_type: None,
+            retry_ms: None,
+            trace: None,
+        };
+        let position = Position::from_micros(position);
+        let appended = Appended { partition: Partition::default(), position, update };
+        let encoding = Encoding::plain(Partitions::ONE);
+        seats.deliver(&Delivery::new(&encoding, &appended, Default::default()));
+        appended
+    }
 
     /// A delivery waits in the ring for its pass when the seat's heartbeat is due.
     #[tokio::test]
     async fn a_heartbeat_never_overtakes_an_update() {
         let test = async {
-            let (transport, feed) = MemoryTransport::start(Retention::default());
-            let node = Node::start(transport, feed, NodeConfig::default());
-            let worker = node.enter();
-            let topic = Topic::parse("a").unwrap();
-            let matchers = vec![Matcher::Exact(topic.clone())];
-            let request = SubscribeRequest {
-                matchers,
-                grants: Default::default(),
-                last_event_id: None,
-                expires_at: None,
-                dialect: Dialect::V1,
-            };
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            let (socket, _) = listener.accept().await.unwrap();
-            socket.writable().await.unwrap();
-            worker.reserve(request, None).await.unwrap().open(Box::new(socket), Bytes::new());
+            let config = NodeConfig::default();
+            let heartbeat_due = ticks(config.heartbeat.unwrap()) + ticks(TICK * 2);
+            let (worker, mut client) = worker_with_a_stream(config).await;
             {
                 let mut seats = worker.0.seats.borrow_mut();
-                let update = Update {
-                    topics: [topic].into_iter().collect(),
-                    data: Bytes::from_static(b"1"),
-                    private: false,
-                    id: None,
-                    event_type: None,
-                    retry_ms: None,
-                    trace: None,
-                };
-                let appended = Appended {
-                    partition: Partition::default(),
-                    position: Position::from_micros(u64::MAX >> 12),
-                    update,
-                };
-                let encoding = Encoding::plain(Partitions::ONE);
-                seats.deliver(&Delivery::new(&encoding, &appended, Default::default()));
+                let appended = deliver(&mut seats, u64::MAX >> 12, Bytes::from_static(b"1"));
                 seats.verify(appended.partition, appended.position.next());
-                let heartbeat_due = ticks(NodeConfig::default().heartbeat.unwrap()) + ticks(TICK * 2);
                 seats.advance_time(heartbeat_due);
                 seats.advance_time(2 * heartbeat_due);
             }
@@ -141,6 +148,31 @@ mod tests {
             let (update, heartbeat) = (u64::MAX >> 12, (u64::MAX >> 12) + 1);
             let expected = format!("id: #{update}\ndata: 1\n\nid: #{heartbeat}\n\n");
             assert_eq!(String::from_utf8_lossy(&written[..n]), expected);
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    /// The socket may have become full at the end of a tick.
+    #[tokio::test]
+    async fn who_takes_nothing_has_the_whole_write_deadline() {
+        let test = async {
+            let deadline = TICK * 4;
+            let config = NodeConfig { write_deadline: deadline, heartbeat: None, ..NodeConfig::default() };
+            let (worker, _client) = worker_with_a_stream(config).await;
+            let mut seats = worker.0.seats.borrow_mut();
+            let (key, mut position) = (seats.seats.iter().next().unwrap().0, u64::MAX >> 12);
+            let blocked_since = loop {
+                deliver(&mut seats, position, Bytes::from(vec![b'1'; 100_000]));
+                seats.serve(key);
+                position += 1;
+                if let Some(since) = seats.seats[key].blocked_since {
+                    break since.get();
+                }
+            };
+            seats.advance_time(blocked_since + ticks(deadline));
+            assert!(seats.seats.contains(key), "ended up to a tick before its deadline");
+            seats.advance_time(blocked_since + ticks(deadline) + 1);
+            assert!(!seats.seats.contains(key), "not ended");
         };
         tokio::task::LocalSet::new().run_until(test).await;
     }
