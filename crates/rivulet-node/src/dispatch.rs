@@ -204,9 +204,23 @@ impl Seats {
     }
 
     fn write_some(&mut self, key: usize) -> Next {
-        let Self { seats, sources, stats, wheel, partitions, verified_base, pins, census, clock, .. } = self;
+        let Self {
+            seats,
+            sources,
+            stats,
+            wheel,
+            partitions,
+            verified_base,
+            pins,
+            census,
+            clock,
+            work_began,
+            ..
+        } = self;
         let seat = &mut seats[key];
-        let mut desk = Desk { stats, pins, census, now: wheel.now(), live_at: None };
+        // The wheel's hand stands still between two turns, in which other tasks may take long.
+        let now = wheel.now().max(*work_began);
+        let mut desk = Desk { stats, pins, census, now, live_at: None };
         match std::mem::replace(&mut seat.phase, Phase::Live) {
             Phase::Reserved => {
                 seat.phase = Phase::Reserved;

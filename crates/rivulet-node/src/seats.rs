@@ -27,7 +27,7 @@ use crate::{
     seat::{Membership, Seat},
     source::Source,
     stats::{WorkerStats, count},
-    wheel::Wheel,
+    wheel::{Tick, Wheel},
     work_clock::WorkClock,
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Seats {
     pub(crate) reserved: usize,
     pub(crate) census: Census,
     pub(crate) clock: WorkClock,
+    /// When the worker began what it does now.
+    pub(crate) work_began: Tick,
     pub(crate) pins: Pins,
     /// The streams that end while the node drains.
     pub(crate) drain: Option<Drain>,
@@ -96,6 +98,7 @@ impl Seats {
             reserved: 0,
             census: Census::default(),
             clock,
+            work_began: 0,
             pins: Pins::default(),
             drain: None,
             reads_wanted: Vec::new(),

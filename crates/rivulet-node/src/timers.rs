@@ -7,7 +7,7 @@ use rivulet_core::Frame;
 
 use crate::{
     CloseReason,
-    seat::Phase,
+    seat::{Phase, Seat},
     seats::Seats,
     wheel::{Entry, Tick, ticks},
 };
@@ -33,9 +33,19 @@ impl Seats {
         let times = **self.times.load();
         // One more: part of the tick in which the socket was full had passed before, and nobody is ended early.
         let write_deadline = ticks(times.write_deadline) + 1;
-        if seat.blocked_since.is_some_and(|since| now.saturating_sub(since.get()) >= write_deadline) {
-            return self.end(key, CloseReason::Stalled);
+        let takes_nothing = |seat: &Seat| {
+            seat.blocked_since.is_some_and(|since| now >= since.get().saturating_add(write_deadline))
+        };
+        if takes_nothing(seat) {
+            // A worker that comes late has not yet tried a socket that has room again.
+            self.serve(key);
+            match self.get(key, serial) {
+                Some(seat) if takes_nothing(seat) => return self.end(key, CloseReason::Stalled),
+                Some(_) => {}
+                None => return,
+            }
         }
+        let seat = &self.seats[key];
         if let Some(heartbeat) = times.heartbeat
             && now.saturating_sub(seat.last_write) >= ticks(heartbeat)
         {
@@ -43,12 +53,12 @@ impl Seats {
         }
         // The heartbeat may have shown that the client is gone.
         let Some(seat) = self.get(key, serial) else { return };
-        let blocked_until = seat.blocked_since.map_or(now, NonZero::get) + write_deadline;
+        let blocked_until = seat.blocked_since.map_or(now, NonZero::get).saturating_add(write_deadline);
         let (ends_at, last_write) = (seat.ends_at, seat.last_write);
         let next_beat = times.heartbeat.map_or(Tick::MAX, |every| {
             let every = ticks(every).max(1);
             // Overdue for a seat that is behind: it is looked at again after the same time.
-            if now - last_write < every { last_write + every } else { now + every }
+            if now.saturating_sub(last_write) < every { last_write + every } else { now + every }
         });
         let due = ends_at.min(blocked_until).min(next_beat);
         self.wheel.insert((key, serial), due);
@@ -61,7 +71,7 @@ impl Seats {
         let serial = self.seats[key].serial;
         self.serve(key);
         let Some(seat) = self.get(key, serial) else { return };
-        if !seat.partial.is_empty() || seat.last_write == now {
+        if !seat.partial.is_empty() || seat.last_write >= now {
             return;
         }
         let beat = match &seat.phase {
@@ -80,11 +90,10 @@ const COMMENT: &[u8] = b":\n";
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rivulet_core::{Dialect, Matcher, Partition, Partitions, Position, Topic, Update};
-    use tokio::{
-        io::AsyncReadExt,
-        net::{TcpListener, TcpStream},
-    };
+    use tokio::io::{AsyncReadExt, DuplexStream};
 
     use super::*;
     use crate::{
@@ -94,7 +103,7 @@ mod tests {
     };
 
     /// A worker with one open stream of everything, and the client's end of it.
-    async fn worker_with_a_stream(config: NodeConfig) -> (Worker, TcpStream) {
+    async fn worker_with_a_stream(config: NodeConfig) -> (Worker, DuplexStream) {
         let (transport, feed) = MemoryTransport::start(Retention::default());
         let worker = Node::start(transport, feed, config).enter();
         let request = SubscribeRequest {
@@ -104,10 +113,7 @@ mod tests {
             expires_at: None,
             dialect: Dialect::V1,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (socket, _) = listener.accept().await.unwrap();
-        socket.writable().await.unwrap();
+        let (socket, client) = tokio::io::duplex(1 << 16);
         worker.reserve(request, None).await.unwrap().open(Box::new(socket), Bytes::new());
         (worker, client)
     }
@@ -152,27 +158,65 @@ mod tests {
         tokio::task::LocalSet::new().run_until(test).await;
     }
 
+    const DEADLINE: Duration = Duration::from_secs(1);
+
+    /// A worker with one open stream whose client takes nothing.
+    async fn worker_with_a_reader_that_stopped() -> (Worker, DuplexStream) {
+        let config = NodeConfig { write_deadline: DEADLINE, heartbeat: None, ..NodeConfig::default() };
+        worker_with_a_stream(config).await
+    }
+
+    /// Fills the socket of the only stream; answers its key, and since when it is blocked.
+    fn fill(seats: &mut Seats) -> (usize, Tick) {
+        let (key, mut position) = (seats.seats.iter().next().unwrap().0, u64::MAX >> 12);
+        loop {
+            deliver(seats, position, Bytes::from(vec![b'1'; 100_000]));
+            seats.serve(key);
+            position += 1;
+            if let Some(since) = seats.seats[key].blocked_since {
+                return (key, since.get());
+            }
+        }
+    }
+
     /// The socket may have become full at the end of a tick.
     #[tokio::test]
     async fn who_takes_nothing_has_the_whole_write_deadline() {
         let test = async {
-            let deadline = TICK * 4;
-            let config = NodeConfig { write_deadline: deadline, heartbeat: None, ..NodeConfig::default() };
-            let (worker, _client) = worker_with_a_stream(config).await;
+            let (worker, _client) = worker_with_a_reader_that_stopped().await;
             let mut seats = worker.0.seats.borrow_mut();
-            let (key, mut position) = (seats.seats.iter().next().unwrap().0, u64::MAX >> 12);
-            let blocked_since = loop {
-                deliver(&mut seats, position, Bytes::from(vec![b'1'; 100_000]));
-                seats.serve(key);
-                position += 1;
-                if let Some(since) = seats.seats[key].blocked_since {
-                    break since.get();
-                }
-            };
-            seats.advance_time(blocked_since + ticks(deadline));
+            let (key, blocked_since) = fill(&mut seats);
+            seats.advance_time(blocked_since + ticks(DEADLINE));
             assert!(seats.seats.contains(key), "ended up to a tick before its deadline");
-            seats.advance_time(blocked_since + ticks(deadline) + 1);
+            seats.advance_time(blocked_since + ticks(DEADLINE) + 1);
             assert!(!seats.seats.contains(key), "not ended");
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    /// What else runs on the thread may take long between two turns.
+    #[tokio::test]
+    async fn the_write_deadline_of_a_busy_worker_begins_when_the_socket_is_full() {
+        let test = async {
+            let (worker, _client) = worker_with_a_reader_that_stopped().await;
+            std::thread::sleep(TICK * 3);
+            let hand = worker.0.seats.borrow().wheel.now();
+            let (_, blocked_since) = fill(&mut worker.0.begin_work());
+            assert!(blocked_since >= hand + 3, "blocked since {blocked_since}, the hand stands at {hand}");
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn who_has_read_before_the_worker_came_to_look_is_not_ended() {
+        let test = async {
+            let (worker, mut client) = worker_with_a_reader_that_stopped().await;
+            let (key, blocked_since) = fill(&mut worker.0.seats.borrow_mut());
+            // It has room at once, and the worker has had no turn yet.
+            client.read_exact(&mut [0; 1000]).await.unwrap();
+            let mut seats = worker.0.seats.borrow_mut();
+            seats.advance_time(blocked_since + ticks(DEADLINE) + 1);
+            assert!(seats.seats.contains(key), "ended although it has read");
         };
         tokio::task::LocalSet::new().run_until(test).await;
     }

@@ -8,6 +8,7 @@ use crate::{
     delivery::Delivery,
     seats::Seats,
     stats::{WorkerStats, count},
+    wheel::Tick,
     work_clock::age,
 };
 
@@ -60,7 +61,8 @@ impl Round {
 
 impl Seats {
     /// The worker begins to work, at a time that is so much before the log's.
-    pub(crate) fn begin_work(&mut self, clock_offset_micros: i64) {
+    pub(crate) fn begin_work(&mut self, now: Tick, clock_offset_micros: i64) {
+        self.work_began = now;
         self.clock.set(clock_offset_micros);
     }
 

@@ -111,9 +111,9 @@ impl WorkerShared {
     }
 
     /// The seats, for work whose time is counted until [`Seats::end_work`].
-    fn begin_work(&self) -> RefMut<'_, Seats> {
+    pub(crate) fn begin_work(&self) -> RefMut<'_, Seats> {
         let mut seats = self.seats.borrow_mut();
-        seats.begin_work(self.node.transport.clock_offset_micros());
+        seats.begin_work(self.now(), self.node.transport.clock_offset_micros());
         seats
     }
 

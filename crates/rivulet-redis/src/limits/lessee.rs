@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::try_join_all;
 use rivulet_core::Partition;
 use rivulet_node::{FeedSender, Limit, Scope, TransportError};
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
 
 use super::{
     CLOSE_MAX, Limits, Phase,
-    counter::{Joined, Leased, RENEWALS, Renewed, SCOPES_LEN},
+    counter::{COMMAND_LEN, Joined, Leased, RENEWALS, Renewed, SCOPES_LEN},
     excess,
 };
 use crate::{
@@ -236,16 +237,23 @@ impl Lessee {
             untold.into_iter().filter(|(_, change)| *change != 0).collect();
         for part in changes.chunks(SCOPES_LEN) {
             let before = self.limits.state.lock().changes;
-            match self.limits.counter.settle(&incarnation, part).await {
-                Ok(Leased::Alive(changes)) if changes > before => {
-                    let mut state = self.limits.state.lock();
-                    state.changes = state.changes.max(changes);
-                }
-                Ok(Leased::Alive(_)) => {
-                    return self.limits.doubt(&incarnation, "Redis has lost what it had counted");
-                }
-                Ok(Leased::Lapsed) => return self.limits.doubt(&incarnation, "its lease has ended"),
+            // They travel together, each in a command that the connection has room for.
+            let told = part.chunks(COMMAND_LEN).map(|part| self.limits.counter.settle(&incarnation, part));
+            let told = match try_join_all(told).await {
+                Ok(told) => told,
                 Err(error) => return self.limits.doubt(&incarnation, &error.reason),
+            };
+            for answer in told {
+                match answer {
+                    Leased::Alive(changes) if changes > before => {
+                        let mut state = self.limits.state.lock();
+                        state.changes = state.changes.max(changes);
+                    }
+                    Leased::Alive(_) => {
+                        return self.limits.doubt(&incarnation, "Redis has lost what it had counted");
+                    }
+                    Leased::Lapsed => return self.limits.doubt(&incarnation, "its lease has ended"),
+                }
             }
         }
     }
