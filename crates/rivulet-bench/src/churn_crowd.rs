@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::SocketAddr,
+    ops::RangeInclusive,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -38,7 +39,10 @@ const STAY_MS_MAX: u64 = 300;
 /// Topics that updates flow to, and the one whose updates fill the buffers of those who stop reading.
 const FLOW_TOPICS: u64 = 4;
 const HEAVY_TOPIC: &str = "https://example.com/bench/heavy";
-const HEAVY_LEN: usize = 8 * 1024;
+/// Long and short ones in no order: the buffers of connections to Redis, which double and never shrink, are soon as large as
+/// such updates can make them, wherever in them one begins.
+const HEAVY_LEN: RangeInclusive<usize> = 1 << 10..=24 << 10;
+const HEAVY_EVERY: Duration = Duration::from_millis(50);
 /// What those have missed who come back.
 const OLD_TOPIC: &str = "https://example.com/bench/old";
 const OLD_UPDATES: u32 = 300;
@@ -108,7 +112,7 @@ impl Crowd {
         let old = || Current {
             topics: vec![OLD_TOPIC.to_owned()],
             every: Duration::from_micros(1),
-            data_len: OLD_LEN,
+            data_len: OLD_LEN..=OLD_LEN,
         };
         self.flow = Some(self.start_flow(vec![old()])?);
         while let Some(flow) = self.flow.as_mut()
@@ -156,12 +160,8 @@ impl Crowd {
     ) -> anyhow::Result<()> {
         let topics = (0..FLOW_TOPICS).map(flow_topic).collect();
         self.flow = Some(self.start_flow(vec![
-            Current { topics, every: Duration::from_millis(5), data_len: 0 },
-            Current {
-                topics: vec![HEAVY_TOPIC.to_owned()],
-                every: Duration::from_millis(100),
-                data_len: HEAVY_LEN,
-            },
+            Current { topics, every: Duration::from_millis(5), data_len: 0..=0 },
+            Current { topics: vec![HEAVY_TOPIC.to_owned()], every: HEAVY_EVERY, data_len: HEAVY_LEN },
         ])?);
         flowing()?;
         let mut left = count;

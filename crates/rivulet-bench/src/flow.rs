@@ -1,10 +1,13 @@
 //! Updates that flow while something else is measured: so many a second to some topics, and now and then a long one.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::RangeInclusive,
+    time::{Duration, Instant},
+};
 
 use mio::{Registry, Token};
 
-use crate::{approach::Approach, payload::Stamp, publisher::Publisher};
+use crate::{approach::Approach, chance::Chance, payload::Stamp, publisher::Publisher};
 
 /// Updates that may be unanswered: beyond that the hub is behind, and the flow waits for it.
 const UNANSWERED_MAX: u32 = 64;
@@ -14,13 +17,15 @@ pub(crate) struct Current {
     /// They are published to in turn.
     pub(crate) topics: Vec<String>,
     pub(crate) every: Duration,
-    pub(crate) data_len: usize,
+    /// How long their data are, in bytes: any of these lengths.
+    pub(crate) data_len: RangeInclusive<usize>,
 }
 
 /// See the module. Dropping it ends its connection.
 pub(crate) struct Flow {
     publisher: Publisher,
     currents: Vec<(Current, Instant)>,
+    chance: Chance,
     began: Instant,
     /// Updates that were answered with 200.
     pub(crate) acknowledged: u64,
@@ -39,7 +44,7 @@ impl Flow {
         let publisher = Publisher::connect(hub, approach, token, registry, id)?;
         let began = Instant::now();
         let currents = currents.into_iter().map(|current| (current, began)).collect();
-        Ok(Self { publisher, currents, began, acknowledged: 0, sent: 0 })
+        Ok(Self { publisher, currents, chance: Chance::new(1), began, acknowledged: 0, sent: 0 })
     }
 
     /// Publishes what is due.
@@ -48,7 +53,10 @@ impl Flow {
             while *next <= now && self.publisher.outstanding < UNANSWERED_MAX {
                 let topic = &current.topics[self.sent as usize % current.topics.len()];
                 let stamp = Stamp { number: self.sent, sent_ns: crate::client::elapsed_ns(self.began) };
-                self.publisher.publish_long(topic, stamp, current.data_len)?;
+                let (least, most) = (*current.data_len.start(), *current.data_len.end());
+                let more = self.chance.below((most - least + 1) as u64);
+                let data_len = least + usize::try_from(more)?;
+                self.publisher.publish_long(topic, stamp, data_len)?;
                 self.sent = self.sent.wrapping_add(1);
                 *next += current.every;
             }

@@ -20,9 +20,9 @@ use crate::{
 /// How many commands may wait for the connection's task. The library's 50 stall a busy publisher. (Its limit for those that are
 /// on their way is no good here: who waits is woken one after another, overtaken by who comes, and fails by its deadline.)
 const PIPELINE_LEN_MAX: usize = 4096;
-/// How many bytes are gathered before they are written to the socket: appends that come together travel together. A command
-/// of less than 1 KiB may follow, and all fits the 8 KiB that the connection's buffer begins with. It never shrinks.
-const WRITE_LEN: usize = 7 << 10;
+/// How many bytes are gathered before they are written to the socket: appends that come together travel together. Twice as
+/// much and a usual command fit the 8 KiB that the connection's buffer begins with (see `command_parts.rs`).
+const WRITE_LEN: usize = 3 << 10;
 /// How many deadlines a read may wait for a connection: others come before it.
 const POOL_WAITS: u32 = 5;
 /// How long a connection that reads the log for streams is kept when nobody needs it: up to 80 KB here, by what it read, and

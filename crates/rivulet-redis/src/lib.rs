@@ -19,6 +19,7 @@ mod backfill;
 mod channels;
 mod clock_offset;
 mod cluster_view;
+mod command_parts;
 mod command_stats;
 mod commands;
 mod config;

@@ -33,8 +33,7 @@ pub(crate) async fn ask(
 }
 
 /// The epoch is a field of the master; the address is asked for by itself, since it is that of the new master as soon as
-/// there is one, while the fields go on naming the old one, and its epoch, until all replicas follow. Its own epoch is
-/// higher then, which nobody says yet: without that the others, who know the old one, would be believed as well.
+/// there is one, while the field goes on naming the old one until all replicas follow.
 async fn ask_one(connector: &Connector, sentinel: &Server, master: &str) -> Result<(u64, Server), String> {
     let asked = async {
         let mut connection = connector.sentinel(sentinel).await?;
@@ -48,9 +47,6 @@ async fn ask_one(connector: &Connector, sentinel: &Server, master: &str) -> Resu
     let answer = tokio::time::timeout(ANSWER_MAX, asked).await;
     let answer = answer.map_err(|_| format!("no answer within {ANSWER_MAX:?}"))?;
     let (fields, (host, port)) = answer.map_err(|error| reason(&error))?;
-    let epoch: Option<u64> = fields.get("config-epoch").and_then(|epoch| epoch.parse().ok());
-    let epoch = epoch.ok_or("its answer has no config-epoch")?;
-    let is = |field: &str, value: &str| fields.get(field).is_none_or(|known| known == value);
-    let is_promoted = !is("ip", &host) || !is("port", &port.to_string());
-    Ok((epoch + u64::from(is_promoted), Server::Tcp(host, port)))
+    let epoch = fields.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+    Ok((epoch.ok_or("its answer has no config-epoch")?, Server::Tcp(host, port)))
 }

@@ -10,12 +10,12 @@ use redis::{RedisError, aio::MultiplexedConnection};
 use rivulet_node::Interest;
 use tokio::sync::{Notify, oneshot};
 
-use crate::{deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState};
+use crate::{
+    command_parts::parts, deployment::Server, inbox::Shared, link::Parts, partition_state::PartitionState,
+};
 
 /// How many channels are subscribed at once.
 const BATCH_LEN: usize = 500;
-/// How many of them are named in one command, of some 8 KB with usual names: the connection's buffer never shrinks.
-const COMMAND_LEN: usize = 128;
 /// How long changes are gathered, so that a storm of subscribers becomes a few commands.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// How long to wait before channels are confirmed whose partition could not be asked for its clock.
@@ -158,7 +158,7 @@ impl Subscriber<'_> {
     /// Subscribes or leaves channels, with commands of which none waits for the answer to another.
     async fn send(&self, change: Change, names: &[String]) -> Result<(), RedisError> {
         let is_sharded = self.is_sharded();
-        let commands = names.chunks(COMMAND_LEN).map(|names| {
+        let commands = parts(names, String::len).map(|names| {
             let mut connection = self.connection.clone();
             async move {
                 match change {

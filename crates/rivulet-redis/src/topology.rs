@@ -7,7 +7,7 @@
 
 use std::{
     sync::{Arc, OnceLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rivulet_core::Partition;
@@ -27,10 +27,6 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(5);
 /// The shortest time between two looks, however many links say that something is wrong.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
-
-/// For how long most have to say what is older than what is known, before they are believed. The Sentinel that led a failover
-/// knows its end first, and is not heard now and then; the others hear of it within two seconds.
-const OLDER_FOR: Duration = Duration::from_secs(10);
 
 /// After how many looks in vain somebody is told.
 const FAILURES_TOLD: usize = 3;
@@ -145,10 +141,10 @@ impl Topology {
         if matches!(self.connector.deployment.layout, Layout::Standalone(_)) {
             return std::future::pending().await;
         }
-        let (mut failures, mut older_since) = (0, None);
+        let mut failures = 0;
         loop {
             let _ = tokio::time::timeout(LOOK, self.suspect.notified()).await;
-            match self.look(&mut older_since).await {
+            match self.look().await {
                 Ok(()) => failures = 0,
                 Err(reason) => {
                     failures += 1;
@@ -161,19 +157,16 @@ impl Topology {
         }
     }
 
-    async fn look(&self, older_since: &mut Option<Instant>) -> Result<(), String> {
+    async fn look(&self) -> Result<(), String> {
         let before = self.map();
         let (map, agreed) = ask(&self.connector, &self.keys, Some(&before)).await?;
-        // Who was cut off answers as well, with what was right then. Sentinels that were set up anew count from the
-        // beginning: most of them have to say the same, and go on saying so.
-        let is_older = map.epoch < before.epoch;
-        *older_since = is_older.then(|| older_since.unwrap_or_else(Instant::now));
-        if is_older && (agreed == Agreed::No || older_since.is_some_and(|since| since.elapsed() < OLDER_FOR))
-        {
-            return Err(format!("what is said is of epoch {}, before {}", map.epoch, before.epoch));
-        }
         if map == *before {
             return Ok(());
+        }
+        // Who was cut off answers as well, with what was right then. Sentinels that were set up anew count from the
+        // beginning: most of them have to say the same.
+        if map.epoch < before.epoch && agreed == Agreed::No {
+            return Err(format!("what is said is of epoch {}, before {}", map.epoch, before.epoch));
         }
         let states = self.states.get().map(|states| &states[..]).unwrap_or_default();
         take_over(&self.connector, &self.keys, Some(&before), &map, states).await?;

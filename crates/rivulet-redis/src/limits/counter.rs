@@ -24,9 +24,6 @@ pub(super) const RENEWALS: u32 = 3;
 const REJOIN_MAX: Duration = Duration::from_secs(1);
 /// How many scopes are told at once: more would keep Redis from others for longer than a millisecond.
 pub(super) const SCOPES_LEN: usize = 500;
-/// How many of them are in one command of those that go over the connection all the time, some 8 KB: its buffer never
-/// shrinks.
-pub(super) const COMMAND_LEN: usize = 128;
 
 /// See the module.
 pub(super) struct Counter {
@@ -147,7 +144,7 @@ impl Counter {
         }
     }
 
-    /// Tells what has changed, at most [`COMMAND_LEN`] scopes; answers the number of changes.
+    /// Tells what has changed; answers the number of changes.
     pub(super) async fn settle(
         &self,
         incarnation: &str,

@@ -16,16 +16,20 @@ use tokio::{
 
 use super::{
     CLOSE_MAX, Limits, Phase,
-    counter::{COMMAND_LEN, Joined, Leased, RENEWALS, Renewed, SCOPES_LEN},
+    counter::{Joined, Leased, RENEWALS, Renewed, SCOPES_LEN},
     excess,
 };
 use crate::{
+    command_parts::parts,
     connector::{BACKOFF_MAX, Backoff},
+    keys::place,
     topology::{Map, Primacy},
 };
 
 /// For how long what is given back is gathered: a node that drains tells it in a few calls.
 const GATHER: Duration = Duration::from_millis(5);
+/// How long a change is as text, with what is around it.
+const CHANGE_LEN: usize = 16;
 /// How often it is looked whether all nodes are back after leases were lost.
 const SETTLING_LOOK: Duration = Duration::from_millis(200);
 /// How many earlier incarnations are remembered: all attempts in the time of the longest lease. Those from before that
@@ -237,8 +241,9 @@ impl Lessee {
             untold.into_iter().filter(|(_, change)| *change != 0).collect();
         for part in changes.chunks(SCOPES_LEN) {
             let before = self.limits.state.lock().changes;
-            // They travel together, each in a command that the connection has room for.
-            let told = part.chunks(COMMAND_LEN).map(|part| self.limits.counter.settle(&incarnation, part));
+            // They travel together.
+            let told = parts(part, |((limit, scope), _)| place(*limit, scope).len() + CHANGE_LEN)
+                .map(|part| self.limits.counter.settle(&incarnation, part));
             let told = match try_join_all(told).await {
                 Ok(told) => told,
                 Err(error) => return self.limits.doubt(&incarnation, &error.reason),
