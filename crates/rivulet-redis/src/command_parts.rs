@@ -1,7 +1,7 @@
 //! Long commands in parts.
 //!
-//! A connection gathers commands in a buffer that never shrinks (8 KiB at first, then always twice as much). It moves what
-//! waits there to the front only when that is shorter than what has been sent before it. So the buffer stays as it is where
+//! A connection gathers commands in a buffer that never shrinks (8 KiB at first, then at least twice as much). It moves what
+//! waits there to the front only when that is not longer than what has been sent before it. So the buffer stays as it is where
 //! twice what is gathered before a write (`WRITE_LEN` in `connector.rs`) and one command fit into it.
 
 /// How many bytes of text one of the commands has that name many things.
