@@ -133,9 +133,11 @@ impl Crowd {
         Ok(())
     }
 
-    fn start_flow(&self, currents: Vec<Current>) -> anyhow::Result<Flow> {
+    fn start_flow(&mut self, currents: Vec<Current>) -> anyhow::Result<Flow> {
+        // No two flows have the same lengths.
+        let chance = Chance::new(self.chance.below(u64::MAX));
         let place = (self.poll.registry(), PUBLISHER);
-        Flow::start(self.hub, &self.approach, &bench_token()?, place, currents)
+        Flow::start(self.hub, &self.approach, &bench_token()?, place, currents, chance)
     }
 
     /// Lets so many come, some of them at a time, and waits until the last has ended.

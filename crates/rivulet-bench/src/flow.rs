@@ -40,11 +40,12 @@ impl Flow {
         token: &str,
         (registry, id): (&Registry, Token),
         currents: Vec<Current>,
+        chance: Chance,
     ) -> anyhow::Result<Self> {
         let publisher = Publisher::connect(hub, approach, token, registry, id)?;
         let began = Instant::now();
         let currents = currents.into_iter().map(|current| (current, began)).collect();
-        Ok(Self { publisher, currents, chance: Chance::new(1), began, acknowledged: 0, sent: 0 })
+        Ok(Self { publisher, currents, chance, began, acknowledged: 0, sent: 0 })
     }
 
     /// Publishes what is due.

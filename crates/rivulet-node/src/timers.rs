@@ -33,19 +33,13 @@ impl Seats {
         let times = **self.times.load();
         // One more: part of the tick in which the socket was full had passed before, and nobody is ended early.
         let write_deadline = ticks(times.write_deadline) + 1;
-        let takes_nothing = |seat: &Seat| {
+        let is_due = |seat: &Seat| {
             seat.blocked_since.is_some_and(|since| now >= since.get().saturating_add(write_deadline))
         };
-        if takes_nothing(seat) {
-            // A worker that comes late has not yet tried a socket that has room again.
-            self.serve(key);
-            match self.get(key, serial) {
-                Some(seat) if takes_nothing(seat) => return self.end(key, CloseReason::Stalled),
-                Some(_) => {}
-                None => return,
-            }
+        if is_due(seat) && self.takes_nothing(key, now, is_due) {
+            return self.end(key, CloseReason::Stalled);
         }
-        let seat = &self.seats[key];
+        let Some(seat) = self.get(key, serial) else { return };
         if let Some(heartbeat) = times.heartbeat
             && now.saturating_sub(seat.last_write) >= ticks(heartbeat)
         {
@@ -62,6 +56,22 @@ impl Seats {
         });
         let due = ends_at.min(blocked_until).min(next_beat);
         self.wheel.insert((key, serial), due);
+    }
+
+    /// Whether a seat whose write deadline is over takes nothing now either: a worker that comes late has not yet tried a
+    /// socket that has room again.
+    fn takes_nothing(&mut self, key: usize, now: Tick, is_due: impl Fn(&Seat) -> bool) -> bool {
+        let serial = self.seats[key].serial;
+        self.serve(key);
+        let Some(seat) = self.get(key, serial) else { return false };
+        if seat.blocked_since.is_some() || seat.last_write >= now {
+            return is_due(seat);
+        }
+        // What it was blocked on is gone from its ring, and the log is to be read first: that it has nothing to write says
+        // nothing about its socket.
+        seat.partial = Bytes::from_static(COMMENT);
+        self.serve(key);
+        self.get(key, serial).is_some_and(|seat| seat.last_write < now)
     }
 
     /// Tells an idle client up to where it has everything. One whose socket is full hears from us when it reads, or is
@@ -99,8 +109,12 @@ mod tests {
     use crate::{
         Appended, MemoryTransport, Node, NodeConfig, Retention, SubscribeRequest, Worker,
         delivery::{Delivery, Encoding},
+        ring::Ring,
         wheel::TICK,
     };
+
+    /// How much a socket holds that nobody reads.
+    const SOCKET_LEN: usize = 1 << 16;
 
     /// A worker with one open stream of everything, and the client's end of it.
     async fn worker_with_a_stream(config: NodeConfig) -> (Worker, DuplexStream) {
@@ -113,7 +127,7 @@ mod tests {
             expires_at: None,
             dialect: Dialect::V1,
         };
-        let (socket, client) = tokio::io::duplex(1 << 16);
+        let (socket, client) = tokio::io::duplex(SOCKET_LEN);
         worker.reserve(request, None).await.unwrap().open(Box::new(socket), Bytes::new());
         (worker, client)
     }
@@ -217,6 +231,38 @@ mod tests {
             let mut seats = worker.0.seats.borrow_mut();
             seats.advance_time(blocked_since + ticks(DEADLINE) + 1);
             assert!(seats.seats.contains(key), "ended although it has read");
+        };
+        tokio::task::LocalSet::new().run_until(test).await;
+    }
+
+    /// Fills the socket of the only stream with one update, and discards the next one; answers as [`fill`].
+    fn block_between_updates(seats: &mut Seats) -> (usize, Tick) {
+        let (first, around) = (u64::MAX >> 12, "id: #4503599627370495\ndata: \n\n".len());
+        let (key, _) = seats.seats.iter().next().unwrap();
+        deliver(seats, first, Bytes::from(vec![b'1'; SOCKET_LEN - around]));
+        seats.serve(key);
+        deliver(seats, first + 1, Bytes::from_static(b"2"));
+        seats.serve(key);
+        assert!(seats.seats[key].partial.is_empty());
+        let Seats { sources, rings, .. } = seats;
+        sources.iter_mut().for_each(|(_, source)| rings.change(&mut source.ring, Ring::clear));
+        (key, seats.seats[key].blocked_since.expect("its socket is full").get())
+    }
+
+    /// It has nothing to write before the log is read.
+    #[tokio::test]
+    async fn what_a_ring_has_discarded_does_not_put_the_write_deadline_off() {
+        let test = async {
+            for has_read in [false, true] {
+                let (worker, mut client) = worker_with_a_reader_that_stopped().await;
+                let (key, blocked_since) = block_between_updates(&mut worker.0.seats.borrow_mut());
+                if has_read {
+                    client.read_exact(&mut vec![0; SOCKET_LEN]).await.unwrap();
+                }
+                let mut seats = worker.0.seats.borrow_mut();
+                seats.advance_time(blocked_since + ticks(DEADLINE) + 1);
+                assert_eq!(seats.seats.contains(key), has_read);
+            }
         };
         tokio::task::LocalSet::new().run_until(test).await;
     }

@@ -52,7 +52,8 @@ pub(crate) use self::{
 use crate::{keys::Keys, primaries::Primaries};
 
 /// How many admissions may be on their way to Redis at once: what waits behind them on the connection are ticks. With those
-/// of one partition, and with what is given back, they stay within 512, above which the library's queue would double.
+/// of one partition, and with the commands that tell what is given back (56 at most), they stay within 512, above which the
+/// library's queue would double.
 const ADMISSIONS_MAX: usize = 448;
 /// How many more may wait for that. It makes no sense to let in without asking what comes then: Redis answers.
 const WAITING_MAX: usize = 4096;

@@ -16,6 +16,8 @@ use crate::{
 
 /// How many channels are subscribed at once.
 const BATCH_LEN: usize = 500;
+/// What a command of its own adds to a channel's name.
+const EACH_LEN: usize = "*2\r\n$12\r\nSUNSUBSCRIBE\r\n".len();
 /// How long changes are gathered, so that a storm of subscribers becomes a few commands.
 const BATCH_WAIT: Duration = Duration::from_millis(2);
 /// How long to wait before channels are confirmed whose partition could not be asked for its clock.
@@ -158,7 +160,8 @@ impl Subscriber<'_> {
     /// Subscribes or leaves channels, with commands of which none waits for the answer to another.
     async fn send(&self, change: Change, names: &[String]) -> Result<(), RedisError> {
         let is_sharded = self.is_sharded();
-        let commands = parts(names, String::len).map(|names| {
+        let around = if is_sharded { EACH_LEN } else { 0 };
+        let commands = parts(names, |name| name.len() + around).map(|names| {
             let mut connection = self.connection.clone();
             async move {
                 match change {

@@ -22,7 +22,8 @@ pub(crate) const REDIS_TIME: &str = "0";
 pub(super) const RENEWALS: u32 = 3;
 /// How long a node may take to be counted again once it has noticed, at a renewal or earlier, that its lease is lost.
 const REJOIN_MAX: Duration = Duration::from_secs(1);
-/// How many scopes are told at once: more would keep Redis from others for longer than a millisecond.
+/// How many scopes are told at once, in one script or in several that travel together: more would keep Redis from others for
+/// longer than a millisecond.
 pub(super) const SCOPES_LEN: usize = 500;
 
 /// See the module.
