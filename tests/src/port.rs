@@ -1,6 +1,12 @@
 //! Free TCP ports.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    os::{
+        linux::net::SocketAddrExt as _,
+        unix::net::{SocketAddr as Name, UnixListener},
+    },
+};
 
 use rand::RngExt as _;
 
@@ -22,9 +28,28 @@ pub fn free_on(ip: IpAddr) -> SocketAddr {
 pub fn free_on_all(ips: &[IpAddr]) -> u16 {
     for _ in 0..1_000 {
         let port = rand::rng().random_range(RANGE);
-        if ips.iter().all(|ip| TcpListener::bind((*ip, port)).is_ok()) {
+        if ips.iter().all(|ip| TcpListener::bind((*ip, port)).is_ok()) && is_ours(port) {
             return port;
         }
     }
     panic!("no free port between {} and {}", RANGE.start, RANGE.end);
+}
+
+/// Claims a port for this process until it ends, by a name that only one socket of this machine can have. Two tests that
+/// choose at once would else get the same port, and a server that shares its port, as Caddy does, would not even notice.
+fn is_ours(port: u16) -> bool {
+    let name = Name::from_abstract_name(format!("rivulet-test-port-{port}")).expect("a short name");
+    let claim = UnixListener::bind_addr(&name);
+    claim.map(std::mem::forget).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_claimed_once() {
+        let port = free().port();
+        assert!(!is_ours(port), "{port} is given to two");
+    }
 }
