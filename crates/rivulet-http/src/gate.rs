@@ -26,8 +26,11 @@ use crate::{
     stats::HttpStats,
 };
 
-/// How many connections per worker may be told that they are too many. Beyond, they are closed without an answer.
+/// How many connections per worker may be told at the same time that they are too many: one for each eight that are let in,
+/// and no more than this. Beyond, they are closed without an answer.
 pub(crate) const REFUSALS_MAX: usize = 256;
+/// See [`REFUSALS_MAX`].
+const LET_IN_PER_REFUSAL: usize = 8;
 /// How long a refused client may take to begin its request, and again to read the answer.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 /// How much of a refused request is read: closing with something unread makes the kernel reset the connection, and a
@@ -42,9 +45,18 @@ pub(crate) struct Gate {
     open: Cell<usize>,
     open_max: usize,
     refusing: Cell<usize>,
-    answer: Bytes,
     stats: Arc<ListenerStats>,
     http: Arc<HttpStats>,
+}
+
+/// How many connections a worker may let in ([`crate::HttpConfig::requests_max`]) that has so many files for them and for
+/// those whom it refuses; at least one.
+pub fn requests_within(files: usize) -> usize {
+    files.saturating_sub(files.div_ceil(LET_IN_PER_REFUSAL + 1)).max(1)
+}
+
+fn refusals_max(open_max: usize) -> usize {
+    (open_max / LET_IN_PER_REFUSAL).clamp(1, REFUSALS_MAX)
 }
 
 /// One connection's passage through the gate; ends with the handover or with the connection.
@@ -53,7 +65,7 @@ pub(crate) struct Passage(Rc<Gate>);
 impl Gate {
     pub(crate) fn new(open_max: usize, stats: Arc<ListenerStats>, http: Arc<HttpStats>) -> Rc<Self> {
         let (open, refusing) = (Cell::new(0), Cell::new(0));
-        Rc::new(Self { open, open_max, refusing, answer: answer(open_max), stats, http })
+        Rc::new(Self { open, open_max, refusing, stats, http })
     }
 
     /// Lets a connection in, or counts it as refused.
@@ -77,7 +89,7 @@ impl Gate {
 
     /// Answers 503 to a client that was not let in, in its own time but not for long.
     pub(crate) async fn refuse(&self, tcp: TcpStream) {
-        if self.refusing.get() >= REFUSALS_MAX {
+        if self.refusing.get() >= refusals_max(self.open_max) {
             return;
         }
         let _refusing = Refusing::new(&self.refusing);
@@ -90,7 +102,7 @@ impl Gate {
         let _ = timeout(REFUSAL_PATIENCE, tcp.readable()).await;
         let over = sleep(REFUSAL_PATIENCE);
         let told = async {
-            tcp.write_all(&self.answer).await?;
+            tcp.write_all(&answer(self.open_max)).await?;
             tcp.shutdown().await?;
             throw_away(&tcp).await
         };
@@ -117,7 +129,7 @@ async fn throw_away(tcp: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The whole answer, made once.
+/// The whole answer: each says for itself when to come back.
 fn answer(open_max: usize) -> Bytes {
     let (head, body) = Problem::node_busy(open_max).error_response().into_parts();
     let body = body.try_into_bytes().expect("a problem's body is in memory");
@@ -151,5 +163,20 @@ impl<'a> Refusing<'a> {
 impl Drop for Refusing<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_let_in_and_those_refused_have_files_together() {
+        for files in 2..10_000 {
+            let open_max = requests_within(files);
+            assert!(open_max + refusals_max(open_max) <= files, "{open_max} of {files}");
+            assert!(open_max * 9 >= (files - 1) * 8, "{open_max} of {files}");
+        }
+        assert_eq!((requests_within(0), requests_within(1)), (1, 1));
     }
 }

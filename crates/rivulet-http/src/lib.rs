@@ -56,6 +56,7 @@ pub use certificates::{
 pub use client_address::ForwardingHeader;
 pub use config::{DEFAULT_HUB_URL, HttpConfig};
 pub use cors::{CorsPolicy, CorsPolicyError};
+pub use gate::requests_within;
 pub use listener_stats::ListenerStats;
 pub use live::LiveConfig;
 pub use proxy_header::ProxyProtocol;

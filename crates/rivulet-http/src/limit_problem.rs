@@ -27,6 +27,7 @@ const RETRY_BODY: Duration = Duration::from_secs(1);
 /// A limit of the hub refuses many or nobody: each is a story of its own in the log.
 static REFUSED: [Rarely; Limit::ALL.len()] = [const { Rarely::new() }; Limit::ALL.len()];
 static AWAY: Rarely = Rarely::new();
+static CROWDED: Rarely = Rarely::new();
 static FULL: Rarely = Rarely::new();
 static TIGHT: Rarely = Rarely::new();
 static BODIES: Rarely = Rarely::new();
@@ -49,6 +50,9 @@ pub(crate) struct LimitFacts {
     /// Of rates: how many at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     burst: Option<u32>,
+    /// Among how many nodes it is divided, while the hub cannot count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<u32>,
 }
 
 /// Whose limit it is. The text is the asker's own: its subject, its address, a topic that it has named.
@@ -93,6 +97,7 @@ impl LimitFacts {
             scope: ScopeFacts::of(limit, scope),
             period: pace.map(|pace| retry::secs(pace.period)),
             burst: pace.map(|pace| pace.burst),
+            nodes: None,
         }
     }
 
@@ -103,14 +108,21 @@ impl LimitFacts {
     /// A limit of the node whose value it does not know.
     fn unvalued(limit: &'static str) -> Self {
         let scope = ScopeFacts::NODE;
-        Self { of_hub: None, limit, value: None, scope, period: None, burst: None }
+        Self { of_hub: None, limit, value: None, scope, period: None, burst: None, nodes: None }
     }
 }
 
 /// A quota or a rate does not let it through.
 pub(crate) fn refused(refused: &Refused) -> Problem {
-    let Refused { limit, scope, max, pace, retry_after } = refused;
-    let facts = LimitFacts::new(*limit, scope, *max, *pace);
+    let Refused { limit, scope, max, pace, nodes, retry_after } = refused;
+    let is_divided = *nodes > 1;
+    let facts =
+        LimitFacts { nodes: is_divided.then_some(*nodes), ..LimitFacts::new(*limit, scope, *max, *pace) };
+    let divided = if is_divided {
+        format!(", divided among {nodes} nodes while the hub cannot count")
+    } else {
+        String::new()
+    };
     if let Some(unsaid) = REFUSED[*limit as usize].say(Instant::now()) {
         tracing::info!(limit = %limit, max, scope = scope.as_str(), unsaid, "a limit of the hub refuses");
     }
@@ -119,16 +131,19 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
         None => {
             // Whoever is refused together should not come back together.
             let wait = retry::spread(*retry_after, *retry_after / 4);
+            let as_many = if is_divided { "this node's share" } else { "as many" };
             let detail = format!(
-                "{limit} is {max}, and {whose} holds as many: one has to end first; try again in {} s",
+                "{limit} is {max}{divided}, and {whose} holds {as_many}: one has to end first; try again in {} s",
                 retry::secs(wait)
             );
             Problem::new(ProblemKind::QuotaExceeded, detail).retry_after(wait).because_of(facts)
         }
         Some(Pace { count, period, burst }) => {
-            let (name, window, left) = (limit.as_str(), retry::secs(*period), retry::secs(*retry_after));
+            let (name, window, left) =
+                (limit.as_str(), retry::secs(*period * *nodes), retry::secs(*retry_after));
+            let that = if is_divided { "this node's share" } else { "that" };
             let detail = format!(
-                "{limit} is {count} per {} s, at most {burst} at once, and {whose} has used that up; try again in \
+                "{limit} is {count} per {} s, at most {burst} at once{divided}, and {whose} has used {that} up; try again in \
                  {left} s",
                 period.as_secs_f64(),
             );
@@ -145,6 +160,7 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
 pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -> Problem {
     let (limit, error) = match error {
         AdmitError::Refused(reason) => return refused(&reason),
+        AdmitError::Busy(max) => return admissions_busy(max),
         AdmitError::Away { limit, error } => (limit, error),
     };
     if let Some(unsaid) = AWAY.say(Instant::now()) {
@@ -171,6 +187,21 @@ pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -
             Problem::new(ProblemKind::LimitsAway, detail).retry_after(wait)
         }
     }
+}
+
+/// As many wait to be counted as may.
+fn admissions_busy(max: usize) -> Problem {
+    if let Some(unsaid) = CROWDED.say(Instant::now()) {
+        tracing::warn!(max, unsaid, "more subscribers come to this node than Redis counts");
+    }
+    let wait = retry::elsewhere();
+    let detail = format!(
+        "at most {max} subscribers wait on this node for the limits to be counted, and do; try again in {} s, another \
+         node may take it at once",
+        retry::secs(wait)
+    );
+    let facts = LimitFacts::of_node("node_admissions", max);
+    Problem::new(ProblemKind::AdmissionsBusy, detail).retry_after(wait).because_of(facts)
 }
 
 /// A subscriber was not seated.
@@ -273,6 +304,49 @@ mod tests {
 
     use super::*;
 
+    fn document(problem: &Problem) -> Value {
+        serde_json::to_value(problem.document()).unwrap()
+    }
+
+    #[test]
+    fn a_share_of_a_limit_is_not_told_as_the_whole() {
+        let (limit, scope) = (Limit::ConnectionsPerSubject, Scope::new("sub:a"));
+        let of = |nodes| Refused {
+            limit,
+            scope: scope.clone(),
+            max: 10,
+            pace: None,
+            nodes,
+            retry_after: Duration::from_secs(15),
+        };
+        let whole = document(&refused(&of(1)));
+        assert_eq!((&whole["value"], &whole["nodes"]), (&json!(10), &Value::Null));
+        let detail = whole["detail"].as_str().unwrap();
+        assert!(detail.contains("is 10, and the subject \"sub:a\" holds as many: one has"), "{detail}");
+        let share = document(&refused(&of(2)));
+        assert_eq!((&share["value"], &share["nodes"]), (&json!(10), &json!(2)));
+        let detail = share["detail"].as_str().unwrap();
+        let said = "is 10, divided among 2 nodes while the hub cannot count, and the subject \"sub:a\" holds this \
+                    node's share: one has";
+        assert!(detail.contains(said), "{detail}");
+
+        let pace = Some(Pace { count: 6, period: Duration::from_secs(60), burst: 6 });
+        let problem = refused(&Refused { limit: Limit::SubscribesPerSubject, pace, ..of(3) });
+        let detail = document(&problem)["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("divided among 3 nodes while the hub cannot count"), "{detail}");
+        let response = problem.error_response();
+        let policy = response.headers().get(RATE_LIMIT_POLICY).unwrap().to_str().unwrap();
+        assert_eq!(policy, "\"subscribes_per_subject\";q=6;w=180");
+    }
+
+    #[test]
+    fn admissions_that_nobody_can_wait_for_are_not_blamed_on_a_limit_of_the_hub() {
+        let document = document(&not_admitted(AdmitError::Busy(4544), Wanted::default));
+        assert_eq!(document["type"], "urn:rivulet:problem:admissions-busy");
+        let members = ["status", "limit", "value", "scope"].map(|member| document[member].clone());
+        assert_eq!(members, [json!(503), json!("node_admissions"), json!(4544), json!({"kind": "node"})]);
+    }
+
     #[tokio::test]
     async fn a_subscriber_that_is_not_seated_is_told_why_and_when_to_come_back() {
         let (transport, feed) = MemoryTransport::start(Retention::default());
@@ -290,7 +364,7 @@ mod tests {
             (TransportError::new("10.0.0.9 is away").into(), "transport-unavailable", 4..=8, Value::Null),
         ] {
             let problem = not_seated(&node, error);
-            let document = serde_json::to_value(problem.document()).unwrap();
+            let document = document(&problem);
             assert_eq!(document["type"], format!("urn:rivulet:problem:{slug}"));
             assert_eq!((&document["status"], &document["value"]), (&json!(503), &value), "{slug}");
             let after = document["retry_after"].as_u64().unwrap();

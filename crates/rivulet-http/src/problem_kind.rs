@@ -61,6 +61,7 @@ kinds! {
     QuotaExceeded = "quota-exceeded", "Too many connections at the same time", 429;
     RateExceeded = "rate-exceeded", "Too many of these in a short time", 429;
     LimitsAway = "limits-away", "The hub cannot count its limits now", 503;
+    AdmissionsBusy = "admissions-busy", "Too many subscribers wait to be counted", 503;
     NodeFull = "node-full", "This node takes no more connections", 503;
     NodeClosing = "node-closing", "This node is shutting down", 503;
     NodeBusy = "node-busy", "This node has too many requests under way", 503;

@@ -92,6 +92,10 @@ async fn ask(hub: &Hub, request: &Request, payload: web::Payload) -> Result<Aske
         let detail = "QUERY is of dialect 1.0: use \"match\" or \"match_urlpattern\" with it";
         return Err(Problem::new(ProblemKind::DialectsMixed, detail).at("topic"));
     }
+    if wish.last_event_id.is_some() {
+        // A crowd that comes back must not cost its tokens and its rates to hear that it is one.
+        hub.node.check_replays().map_err(|error| limit_problem::not_seated(&hub.node, error))?;
+    }
     let Rights { grants, expires_at, client, overrides } = match rights {
         Some(rights) => rights,
         None => authorized(hub, request, &form, wish.dialect).await?,

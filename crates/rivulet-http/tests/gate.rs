@@ -43,6 +43,18 @@ async fn one_connection_too_many_reads_what_it_has_to_know() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_who_are_refused_together_are_not_told_to_come_back_together() {
+    let hub = start(1).await;
+    let _idle = Raw::connect(hub.server.address()).await;
+    eventually("it is in", || hub.stats().open.load(Relaxed) == 1).await;
+    let mut waits = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        waits.insert(hub::header(&hub.get("match=a").await, "retry-after").unwrap().to_owned());
+    }
+    assert!(waits.len() > 1, "{waits:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_client_that_sends_a_lot_can_still_read_the_answer() {
     let hub = start(1).await;
     let _idle = Raw::connect(hub.server.address()).await;

@@ -7,7 +7,7 @@ use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use hub::{HUB, Hub, client::Stream, eventually, header, problem, token, transport::Gated};
 use reqwest::Response;
-use rivulet_node::{LimitsConfig, MemoryTransport, NodeConfig, Retention};
+use rivulet_node::{LimitsConfig, MemoryTransport, NodeConfig, Refusal, Retention};
 use serde_json::{Value, json};
 
 async fn start(limits: LimitsConfig) -> Hub {
@@ -276,6 +276,23 @@ async fn a_full_node_refuses_before_it_looks_at_anything() {
     hub.left_nothing().await;
     hub.node.shutdown().await;
     refused(hub.get("match=a").await, 503, "node-closing", 2..=5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_to_a_node_that_is_busy_with_replays_is_refused_before_it_costs() {
+    let (transport, feed) = Gated::start();
+    let config = NodeConfig { replays_max: 0, ..NodeConfig::default() };
+    let hub = Hub::start_on(transport, feed, config, hub::both(), |config| config.anonymous = true).await;
+    // The token would not pass.
+    let request = hub.request("GET", &format!("{HUB}?match=a")).bearer_auth("not a token");
+    let document =
+        refused(request.header("Last-Event-ID", "x").send().await.unwrap(), 503, "replays-busy", 2..=5).await;
+    let members = ["limit", "value", "scope"].map(|member| document[member].clone());
+    assert_eq!(members, [json!("node_replays"), json!(0), json!({"kind": "node"})]);
+    assert_eq!((refusals(&hub, "replays-busy"), hub.stats.snapshot().admitted), (1, 0));
+    assert_eq!(hub.node.stats().refused[Refusal::Replays as usize], 1);
+    drop(hub.stream("match=a").await);
+    hub.left_nothing().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

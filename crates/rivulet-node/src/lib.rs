@@ -22,6 +22,7 @@ mod dispatch;
 mod drain;
 mod ending;
 mod feed;
+mod floods;
 mod followed;
 mod frame_memory;
 mod gap;

@@ -181,6 +181,8 @@ pub struct Refused {
     pub max: u32,
     /// Of rates: the period, and how many at once.
     pub pace: Option<Pace>,
+    /// Among how many nodes it was divided: while the transport cannot count, each has a share.
+    pub nodes: u32,
     /// When it may be tried again. For quotas a guess: somebody has to leave.
     pub retry_after: Duration,
 }
@@ -191,6 +193,9 @@ pub enum AdmitError {
     /// A limit has been reached.
     #[error(transparent)]
     Refused(Box<Refused>),
+    /// So many are on their way, or wait for it, as may be.
+    #[error("{0} admissions are under way, which is all that may be")]
+    Busy(usize),
     /// The transport cannot count now, and this limit lets nobody through meanwhile.
     #[error("{limit} cannot be counted now: {error}")]
     Away {
@@ -206,6 +211,7 @@ impl AdmitError {
     pub(crate) fn note_in(&self, span: &Span) {
         match self {
             Self::Refused(refused) => span.set(|| [KeyValue::new("rivulet.limit", refused.limit.as_str())]),
+            Self::Busy(_) => span.fail("admissions-busy", self.to_string()),
             Self::Away { error, .. } => span.fail("limits-away", error.reason.clone()),
         }
     }

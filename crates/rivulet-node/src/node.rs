@@ -21,8 +21,8 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    AdmitError, AppendError, Feed, FeedStatus, Limit, NodeConfig, NodePhase, NodeSnapshot, Peers, Permit,
-    Rate, Refusal, StreamTimes, Transport, TransportError, TransportStats, Wanted,
+    AdmitError, AppendError, Feed, FeedStatus, Limit, LimitsConfig, NodeConfig, NodePhase, NodeSnapshot,
+    Peers, Permit, Rate, Refusal, StreamTimes, Transport, TransportError, TransportStats, Wanted,
     config::{INBOXES_BYTES_MAX, INSPECTIONS_MAX, KICKS_LEN_MAX},
     delivery::{Encoding, Input},
     frame_memory::FrameMemory,
@@ -199,6 +199,11 @@ impl Node {
         }
         span.end();
         admitted
+    }
+
+    /// Says that the limits of the hub have changed: others may admit more than the connections of this node were told.
+    pub fn limits_changed(&self, before: &LimitsConfig, now: &LimitsConfig) {
+        self.shared.transport.limits_changed(before, now);
     }
 
     /// The nodes of the hub.

@@ -100,6 +100,20 @@ impl Node {
         let room = self.shared.check_room();
         room.inspect_err(|error| self.shared.count_refusal(error))
     }
+
+    /// Whether a subscriber that has missed something may read it now: to be asked before its token is looked at, and
+    /// before it takes anything from the limits of the hub.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError::ReplaysBusy`].
+    pub fn check_replays(&self) -> Result<(), SubscribeError> {
+        if !self.shared.replays.are_taken() {
+            return Ok(());
+        }
+        self.shared.count_refusal(&SubscribeError::ReplaysBusy);
+        Err(SubscribeError::ReplaysBusy)
+    }
 }
 
 impl NodeShared {

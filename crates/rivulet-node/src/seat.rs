@@ -54,6 +54,17 @@ pub(crate) struct Membership {
     pub(crate) index: u32,
 }
 
+/// What a client has sent after its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientInput {
+    /// Nothing, or not more than could be thrown away; the waker is called when something comes.
+    Nothing,
+    /// More than is read in one go.
+    More,
+    /// Its end.
+    Over,
+}
+
 /// See the module's documentation.
 pub(crate) struct Seat {
     pub(crate) id: Uuid,
@@ -228,25 +239,23 @@ impl Seat {
         }
     }
 
-    /// Reads and throws away what the client sends after its request. Answers whether the client is gone.
-    pub(crate) fn drain_input(&mut self) -> bool {
-        /// Reads in a row before others get their turn: a client that floods costs what it sends, no more.
-        const READS_MAX: usize = 4;
-        let Some(socket) = self.socket.as_mut() else { return false };
+    /// Reads and throws away what the client sends after its request, up to 64 KiB.
+    pub(crate) fn drain_input(&mut self) -> ClientInput {
+        const READS_MAX: usize = 16;
+        let Some(socket) = self.socket.as_mut() else { return ClientInput::Nothing };
         let mut cx = Context::from_waker(&self.waker);
         let mut scratch = [std::mem::MaybeUninit::uninit(); 4096];
         for _ in 0..READS_MAX {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut *socket).poll_read(&mut cx, &mut buffer) {
-                Poll::Pending => return false,
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return true,
+                Poll::Pending => return ClientInput::Nothing,
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return ClientInput::Over,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Poll::Ready(Err(_)) => return true,
+                Poll::Ready(Err(_)) => return ClientInput::Over,
             }
         }
-        self.waker.wake_by_ref();
-        false
+        ClientInput::More
     }
 
     /// The defect [`Fault::ForgetSeat`](rivulet_core::fault::Fault::ForgetSeat): socket, place, permit and turn are given

@@ -18,6 +18,7 @@ use crate::{
     delivery::Loss,
     dispatch::Passes,
     drain::Drain,
+    floods::Floods,
     followed::Followed,
     pins::Pins,
     registry::{PatternId, Registry, shrink},
@@ -63,6 +64,7 @@ pub(crate) struct Seats {
     pub(crate) pins: Pins,
     /// The streams that end while the node drains.
     pub(crate) drain: Option<Drain>,
+    pub(crate) floods: Floods,
     /// Seats that want the next page of the log, with their serials.
     pub(crate) reads_wanted: Vec<(usize, u32)>,
     pub(crate) serials_drawn: u32,
@@ -101,6 +103,7 @@ impl Seats {
             work_began: 0,
             pins: Pins::default(),
             drain: None,
+            floods: Floods::default(),
             reads_wanted: Vec::new(),
             serials_drawn: 0,
         }

@@ -22,7 +22,10 @@ use rivulet_core::{
     Cursor, EventId, IdempotencyKey, Matcher, Partition, Partitions, Position, Topic, Update,
 };
 
-use crate::{AdmitError, Kick, KickReport, KickTarget, Peers, Permit, Rate, Refused, TransportStats, Wanted};
+use crate::{
+    AdmitError, Kick, KickReport, KickTarget, LimitsConfig, Peers, Permit, Rate, Refused, TransportStats,
+    Wanted,
+};
 
 /// For how long an idempotency key is remembered, at least.
 pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(600);
@@ -229,6 +232,9 @@ pub trait Transport: Send + Sync + 'static {
     /// used then). Exact from many nodes at once: no quota is ever exceeded, on the hub as a whole. The places come back when the permit is dropped; those of a
     /// node that died, within the lease time. While the transport cannot count, each limit's [`crate::WhenAway`] holds.
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError>;
+
+    /// The limits of the hub have changed on this node: what its connections hold is measured by the new ones from now on.
+    fn limits_changed(&self, _before: &LimitsConfig, _now: &LimitsConfig) {}
 
     /// Has all nodes of the hub, this one included, end connections ([`FeedEvent::Kick`]), and waits for what they say,
     /// for some seconds at most. A node that hears nothing now hears of it when it does again, if that is within some

@@ -25,7 +25,7 @@ use crate::{
     pages::{Ask, SharedPage},
     ready::{ROOM_KEPT, ReadyList},
     reservation::Reservation,
-    seat::{Phase, Seat},
+    seat::Phase,
     seat_trace::SeatTrace,
     seats::Seats,
     socket::Socket,
@@ -269,6 +269,7 @@ impl WorkerShared {
             }
         }
         seats.drain_slice(now);
+        seats.look_at_floods(now);
         self.ready.drain(&mut intake.keys);
         for key in intake.keys.drain(..) {
             seats.look_for_input(key);
@@ -287,13 +288,6 @@ impl WorkerShared {
 }
 
 impl Seats {
-    /// Throws away what a client sends, and ends its seat if it is gone.
-    pub(crate) fn look_for_input(&mut self, key: usize) {
-        if self.seats.get_mut(key).is_some_and(Seat::drain_input) {
-            self.end(key, CloseReason::ClientGone);
-        }
-    }
-
     pub(crate) fn end_all(&mut self, reason: CloseReason) {
         let open: Vec<usize> =
             self.seats.iter().filter(|(_, seat)| seat.socket.is_some()).map(|(key, _)| key).collect();

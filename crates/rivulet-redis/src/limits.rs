@@ -228,9 +228,8 @@ impl Limits {
             let ticket = match self.ticket(until).await {
                 Ok(ticket) => ticket,
                 Err(NoTicket::Busy) => {
-                    let error = TransportError::new("too many admissions wait for Redis");
                     self.stats.verdicts.note(limit, Verdict::Degraded);
-                    return Err(AdmitError::Away { limit, error });
+                    return Err(AdmitError::Busy(ADMISSIONS_MAX + WAITING_MAX));
                 }
                 Err(NoTicket::Away(error)) => {
                     why = error;

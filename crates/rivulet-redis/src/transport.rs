@@ -6,9 +6,9 @@ use futures_util::future::try_join_all;
 use redis::Value;
 use rivulet_core::{Cursor, EventId, IdempotencyKey, Partition, Partitions, Position, Update, envelope};
 use rivulet_node::{
-    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, Outdated, Page, PageLimits,
-    Peers, Permit, Rate, Selection, StalePartition, Transport, TransportError, TransportStats, Verdict,
-    Wanted, trace, transport::IDEMPOTENCY_AGE,
+    AdmitError, AppendError, Feed, FeedStatus, Interest, KickReport, KickTarget, LimitsConfig, Outdated,
+    Page, PageLimits, Peers, Permit, Rate, Selection, StalePartition, Transport, TransportError,
+    TransportStats, Verdict, Wanted, trace, transport::IDEMPOTENCY_AGE,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
@@ -274,6 +274,10 @@ impl Transport for RedisTransport {
 
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError> {
         self.limits.admit(wanted).await
+    }
+
+    fn limits_changed(&self, before: &LimitsConfig, now: &LimitsConfig) {
+        self.limits.raise(before, now);
     }
 
     async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {

@@ -26,7 +26,7 @@ pub(crate) fn raise_file_limit() -> std::io::Result<u64> {
     rlimit::increase_nofile_limit(rlimit::INFINITY)
 }
 
-/// Three quarters of the files are for streams, the rest for requests and everything else.
+/// Three quarters of the files are for streams, the rest for requests, those refused included, and everything else.
 pub(crate) fn room_under(file_limit: u64) -> Room {
     let limit = usize::try_from(file_limit).unwrap_or(usize::MAX);
     let rest = limit / 4;

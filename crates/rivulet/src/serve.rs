@@ -227,7 +227,7 @@ pub(crate) fn stream_times(config: &Config) -> StreamTimes {
 pub(crate) fn http_config(config: &Config, room: Room) -> HttpConfig {
     let http = HttpConfig::new(Arc::clone(&config.authorizer));
     HttpConfig {
-        requests_max: (room.requests / config.workers).clamp(1, http.requests_max),
+        requests_max: rivulet_http::requests_within(room.requests / config.workers).min(http.requests_max),
         listen: config.listen,
         workers: config.workers,
         anonymous: config.anonymous,

@@ -105,6 +105,21 @@ impl LimitsConfig {
         rates
     }
 
+    /// How many connections a scope of this quota may hold where its token says nothing else; `None`: as many as come, or it
+    /// is a rate.
+    pub(super) fn quota(&self, limit: Limit) -> Option<u32> {
+        match limit {
+            Limit::ConnectionsTotal => self.connections_total,
+            Limit::ConnectionsPerSubject => self.connections_per_subject,
+            Limit::ConnectionsPerIp => self.connections_per_ip,
+            Limit::ConnectionsPerTopic => self.connections_per_topic,
+            Limit::SubscribesPerIp
+            | Limit::SubscribesPerSubject
+            | Limit::PublishesPerSubject
+            | Limit::PublishesPerTopic => None,
+        }
+    }
+
     fn rate(&self, limit: Limit, scope: Scope, pace: Option<Pace>) -> Option<Rate> {
         pace.map(|pace| Rate { limit, scope, pace, when_away: self.when_away(limit) })
     }

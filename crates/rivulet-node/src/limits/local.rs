@@ -6,7 +6,7 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
-use super::{Limit, Pace, Permit, Quota, Rate, Refused, Scope, Wanted, permit::Keeper};
+use super::{Limit, LimitsConfig, Pace, Permit, Quota, Rate, Refused, Scope, Wanted, permit::Keeper};
 
 /// When somebody who found a quota full may come back: somebody has to leave first, and nobody knows when.
 const QUOTA_RETRY: Duration = Duration::from_secs(15);
@@ -70,7 +70,8 @@ pub struct Held {
     pub scope: Scope,
     /// How many connections.
     pub count: u32,
-    /// How many there may be, as the last of them was told: tokens may have limits of their own.
+    /// How many there may be, as the last of them was told (tokens may have limits of their own), or as is configured
+    /// since: there were no more in the hub when that one was admitted.
     pub max: u32,
 }
 
@@ -108,7 +109,7 @@ impl LocalLimits {
         for quota in &wanted.quotas {
             let held = state.held.get(&(quota.limit, quota.scope.clone())).map_or(0, |held| held.count);
             if held >= share.of(quota.max) {
-                return Err(Refused::full(quota));
+                return Err(Refused { nodes: share.0.get(), ..Refused::full(quota) });
             }
         }
         state.hold(&wanted.quotas);
@@ -148,6 +149,17 @@ impl LocalLimits {
             max: held.max,
         };
         self.0.lock().held.iter().map(held).collect()
+    }
+
+    /// Quotas have another value from now on. Where one was raised, others admit more already. One that was lowered ends
+    /// nobody who is there: it counts from the next connection on.
+    pub fn raise(&self, before: &LimitsConfig, now: &LimitsConfig) {
+        let mut state = self.0.lock();
+        for ((limit, _), held) in &mut state.held {
+            if before.quota(*limit) == Some(held.max) {
+                held.max = held.max.max(now.quota(*limit).unwrap_or(u32::MAX));
+            }
+        }
     }
 
     /// A permit for what was admitted, or held, here.
@@ -194,7 +206,7 @@ impl State {
             let ahead = next - now;
             if ahead > pace.burst_micros() {
                 let wait = Duration::from_micros(ahead - pace.burst_micros());
-                return Err(Refused::too_fast(rate, wait));
+                return Err(Refused { nodes: share.0.get(), ..Refused::too_fast(rate, wait) });
             }
             passed.push((key, next));
         }
@@ -240,6 +252,7 @@ impl Refused {
             scope: quota.scope.clone(),
             max: quota.max,
             pace: None,
+            nodes: 1,
             retry_after: QUOTA_RETRY,
         }
     }
@@ -251,6 +264,7 @@ impl Refused {
             scope: rate.scope.clone(),
             max: rate.pace.count,
             pace: Some(rate.pace),
+            nodes: 1,
             retry_after,
         }
     }
@@ -285,6 +299,28 @@ mod tests {
         pass("new", 60, ARRIVALS_SWEEP_MICROS).unwrap();
         pass("new", 60, ARRIVALS_SWEEP_MICROS).expect_err("now it is counted");
         pass("long", 3600, ARRIVALS_SWEEP_MICROS).expect_err("those nearest to their end were forgotten");
+    }
+
+    #[test]
+    fn what_is_held_is_measured_by_quotas_that_were_raised_and_not_by_those_that_were_lowered() {
+        let limits = LocalLimits::default();
+        let quota = |scope: &str, max| Quota {
+            limit: Limit::ConnectionsPerSubject,
+            scope: Scope::new(scope),
+            max,
+            when_away: WhenAway::Open,
+        };
+        limits.hold(&[quota("as configured", 3)]);
+        limits.hold(&[quota("with a plan", 2)]);
+        let configured = |max| LimitsConfig { connections_per_subject: max, ..LimitsConfig::default() };
+        for (before, now, expected) in
+            [(Some(3), Some(10), 10), (Some(10), Some(4), 10), (Some(10), None, u32::MAX)]
+        {
+            limits.raise(&configured(before), &configured(now));
+            let mut held: Vec<_> = limits.held().into_iter().map(|held| (held.scope, held.max)).collect();
+            held.sort_unstable();
+            assert_eq!(held, [(Scope::new("as configured"), expected), (Scope::new("with a plan"), 2)]);
+        }
     }
 
     #[test]

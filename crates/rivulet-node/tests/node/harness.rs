@@ -14,7 +14,7 @@ use rivulet_node::{
     Feed, Holding, MemoryTransport, Node, NodeConfig, Reservation, Retention, Socket, SubscribeError,
     SubscribeRequest, Transport, Wanted, Worker,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
 /// One node with one worker on this thread.
 pub(crate) struct Hub {
@@ -170,6 +170,11 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Sends something on the stream, which no subscriber should; it waits while the node does not take it.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.expect("the stream is open");
+    }
+
     /// The next block of the stream, or `None` at its end.
     pub(crate) async fn next(&mut self) -> Option<Event> {
         loop {

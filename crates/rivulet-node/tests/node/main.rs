@@ -5,6 +5,7 @@ mod dispatch;
 mod drain;
 mod endings;
 mod fairness;
+mod floods;
 mod gaps;
 mod harness;
 mod inspect;

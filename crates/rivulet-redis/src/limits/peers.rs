@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rivulet_node::Peers;
+use rivulet_node::{LimitsConfig, Peers};
 
 use super::Limits;
 
@@ -29,6 +29,11 @@ impl Limits {
             open_nodes: open + u32::from(is_open),
             open_connections: connections_of_open + if is_open { own } else { 0 },
         }
+    }
+
+    /// See [`rivulet_node::Transport::limits_changed`].
+    pub(crate) fn raise(&self, before: &LimitsConfig, now: &LimitsConfig) {
+        self.ledger.raise(before, now);
     }
 
     /// See [`rivulet_node::Transport::leave`].

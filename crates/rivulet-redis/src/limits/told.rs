@@ -37,6 +37,8 @@ impl Limits {
             Ok(_) => verdicts.note_all(&asked, Verdict::Degraded),
             Err(AdmitError::Away { limit, .. }) => verdicts.note(*limit, Verdict::Degraded),
             Err(AdmitError::Refused(refused)) => verdicts.note(refused.limit, Verdict::Degraded),
+            // Said before anything is decided alone.
+            Err(AdmitError::Busy(_)) => {}
         }
         decided
     }

@@ -1,6 +1,6 @@
 //! Redis away, for short and for long, with and without its data, and answers that get lost.
 
-use rivulet_node::{AdmitError, Limit, Transport};
+use rivulet_node::{AdmitError, Limit, LimitsConfig, Transport};
 use rivulet_tests::{
     PATIENCE,
     chaos_proxy::{ChaosProxy, Network},
@@ -46,6 +46,40 @@ async fn a_node_that_was_away_for_too_long_ends_what_is_too_much() {
     for player in [&one, &two] {
         player.admit(&wanted[1..]).await.unwrap_err();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_was_raised_ends_nobody_who_was_there_before() {
+    let redis = RedisServer::start().await;
+    let (proxy, one) = behind_a_proxy(&redis).await;
+    let two = Player::start(redis.url()).await;
+    let subject = |max| [quota(Limit::ConnectionsPerSubject, "sub:a", max)];
+    let plan = [quota(Limit::ConnectionsPerSubject, "sub:plan", 2)];
+    let topic = [quota(Limit::ConnectionsPerTopic, "t", 4)];
+    one.fill(&subject(3), 3).await;
+    one.fill(&plan, 2).await;
+    one.fill(&topic, 2).await;
+    let limits = |max| LimitsConfig { connections_per_subject: Some(max), ..LimitsConfig::default() };
+    one.transport.limits_changed(&limits(3), &limits(10));
+    proxy.set(Network::HalfOpen);
+    told_in_the_end(&redis, "1:sub:a", 0).await;
+    two.fill(&subject(10), 5).await;
+    two.fill(&plan, 1).await;
+    two.fill(&topic, 4).await;
+    proxy.set(Network::Whole);
+    eventually("what is too much ends", 2 * PATIENCE, || async {
+        if one.len() == 4 { Ok(()) } else { Err(format!("{} are left", one.len())) }
+    })
+    .await;
+    let left: Vec<usize> = one.held.lock().iter().map(|held| held.number).collect();
+    assert_eq!(
+        left,
+        [0, 1, 2, 3],
+        "those of the topic, and one of the plan, which the configuration says nothing of"
+    );
+    told_in_the_end(&redis, "1:sub:a", 8).await;
+    told_in_the_end(&redis, "1:sub:plan", 2).await;
+    told_in_the_end(&redis, "3:t", 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +174,10 @@ async fn while_redis_is_away_each_limit_says_what_holds() {
     proxy.set(Network::Cut);
     one.fill(&share, 3).await;
     let refused = one.admit(&share).await.unwrap_err();
-    assert!(matches!(&refused, AdmitError::Refused(refused) if refused.max == 10), "{refused}");
+    assert!(
+        matches!(&refused, AdmitError::Refused(refused) if (refused.max, refused.nodes) == (10, 2)),
+        "{refused}"
+    );
     let mixed = [open(Limit::ConnectionsPerSubject, "sub:b", 10), quota(Limit::ConnectionsTotal, "", 10)];
     let away = one.admit(&mixed).await.unwrap_err();
     assert!(matches!(away, AdmitError::Away { limit: Limit::ConnectionsTotal, .. }), "{away}");
@@ -230,7 +267,7 @@ async fn more_admissions_than_redis_takes_are_refused_and_not_let_in_without_ask
         (0..5000).map(|_| one.admit(&wanted)).collect();
     let first = futures_util::StreamExt::next(&mut admitting).await.unwrap();
     redis.thaw();
-    assert!(matches!(&first, Err(AdmitError::Away { error, .. }) if error.reason.contains("too many")));
+    assert!(matches!(&first, Err(AdmitError::Busy(4544))));
     let rest: Vec<_> = futures_util::StreamExt::collect(admitting).await;
     let admitted = rest.iter().filter(|admitted| admitted.is_ok()).count();
     assert!((512..5000).contains(&admitted), "{admitted} were let in");
