@@ -52,6 +52,9 @@ pub(crate) struct ProgramArgs {
     /// Writes settings, runs and summary to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Fails, with status 1, where a goal is missed
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// What every scenario has that compares Rivulet with the floor.

@@ -1,7 +1,7 @@
 //! Hostile clients, each of one kind, and what they do to keep a hub busy.
 //!
 //! Each has a thread of its own and paces itself: what is asked is what the hub spends on a nuisance, not how much
-//! traffic a machine can take.
+//! traffic a machine can take. Only who floods a stream sends as much as is taken: how much that is, is the hub's choice.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -27,8 +27,10 @@ const STEP_MAX: Duration = Duration::from_secs(2);
 pub(crate) const DRIP: Duration = Duration::from_secs(1);
 /// How often a hasty one comes again.
 pub(crate) const AGAIN: Duration = Duration::from_millis(250);
-/// What a pipelining one sends per second; what was seen to keep actix busy for ever was a little less.
+/// What one that pipelines and reads nothing sends per second; what was seen to keep actix busy for ever was a little less.
 const FLOOD_LEN: usize = 1_000_000;
+/// What one that floods a stream sends at a time, without a pause.
+const GUSH_LEN: usize = 64 * 1024;
 /// The headers of one that sends a megabyte of them: few lines, as their number is limited everywhere.
 const HEADER_LINES: usize = 64;
 const HEADER_LINE_LEN: usize = 16 * 1024;
@@ -46,7 +48,7 @@ pub(crate) enum Kind {
     SlowHead,
     /// Sends a byte of a publish request's body every second, on many connections.
     SlowBody,
-    /// Opens a stream and pipelines requests behind its own, a megabyte a second.
+    /// Opens a stream and pipelines requests behind its own, as many as are taken.
     PipelinedFlood,
     /// Pipelines requests before any stream, a megabyte a second, and reads no answer.
     PipelinedUnread,
@@ -266,7 +268,7 @@ impl Attacker {
     fn flood(&mut self) -> anyhow::Result<()> {
         let (hub, token) = (self.target.hub, self.target.token.clone());
         let request = subscriber::request(hub, "https://example.com/bench/flood", &token);
-        let more = request.repeat(FLOOD_LEN / request.len());
+        let more = request.repeat(GUSH_LEN / request.len());
         while !self.is_over() {
             let (mut stream, began) = (self.connect()?, Instant::now());
             let mut goes_on = self.write(&mut stream, &request);
@@ -276,8 +278,9 @@ impl Attacker {
                 bail!("a stream was refused with {}", String::from_utf8_lossy(&status));
             }
             while goes_on && !self.is_over() {
-                goes_on = self.write(&mut stream, &more);
-                self.pause(DRIP);
+                let (sent, went_on) = write_some(&mut stream, &more);
+                self.done.bytes += sent;
+                goes_on = went_on;
             }
             if goes_on {
                 self.done.longest = self.done.longest.max(began.elapsed());

@@ -20,7 +20,7 @@ pub(crate) enum Bound {
     AtLeast(f64),
 }
 
-/// Whether a goal was met. A measurement says so and does not fail: the machine may be to blame.
+/// Whether a goal was met. A measurement says so and fails only with `--strict`: the machine may be to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) phase: &'static str,
@@ -29,6 +29,15 @@ pub(crate) struct Verdict {
     pub(crate) bound: Bound,
     pub(crate) median: f64,
     pub(crate) is_met: bool,
+}
+
+/// Fails with the names of the goals that were missed.
+pub(crate) fn check(verdicts: &[Verdict]) -> anyhow::Result<()> {
+    let missed = verdicts.iter().filter(|verdict| !verdict.is_met);
+    let missed: Vec<String> =
+        missed.map(|Verdict { phase, metric, .. }| format!("{metric} ({phase})")).collect();
+    anyhow::ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
+    Ok(())
 }
 
 impl Goal {
@@ -74,6 +83,8 @@ mod tests {
         ] {
             let verdict = goal.judge(&summary).expect("it was measured");
             assert_eq!(verdict.is_met, expected, "{goal:?}");
+            let checked = check(&[verdict]).map_err(|error| error.to_string());
+            assert_eq!(checked, if expected { Ok(()) } else { Err("missed: m (p)".to_owned()) });
         }
         assert_eq!(Goal::new("p", "other", 1.0).judge(&summary), None);
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     args::{ServerKind, Transport},
-    goal::Verdict,
+    goal::{self, Verdict},
     machine::Machine,
     rounds::{Plan, Run},
     spread::Spread,
@@ -94,6 +94,11 @@ impl Report {
             writeln!(out, "{heading}  {phase}, round {round}: {note}")?;
         }
         Ok(())
+    }
+
+    /// Fails where a goal was missed.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        goal::check(&self.goals)
     }
 
     /// Writes everything to a file.

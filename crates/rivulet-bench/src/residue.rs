@@ -19,11 +19,13 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Kinds of keys that are the log's: they live as long as it keeps updates.
 const LOG_KEYS: [&str; 9] = ["layout", "clock", "birth", "index", "primary", "t:", "l:", "i:", "k:"];
 /// The figures that have a name of their own here.
-const NAMED: [(&str, &str); 4] = [
+const NAMED: [(&str, &str); 6] = [
     ("rivulet_streams_open", "streams_left"),
     ("rivulet_connections", "connections_left"),
     ("rivulet_sources", "sources_left"),
     ("rivulet_ring_bytes", "ring_bytes_left"),
+    ("rivulet_timers", "timers_left"),
+    ("rivulet_runtime_tasks", "tasks_left"),
 ];
 const FILES: &str = "process_open_fds";
 const HEAP: &str = "rivulet_heap_bytes";
@@ -95,8 +97,10 @@ impl Level {
             .collect();
         let changed = |(series, now): (&String, &f64)| {
             let was = before.gauge(series);
-            let is_different = (now - was).abs() > f64::EPSILON && tells_of_connections(series);
-            is_different.then(|| (series.clone(), was, *now))
+            // Fewer bytes than before are nothing that was left.
+            let is_less = *now < was && series.ends_with("_bytes");
+            let is_different = (now - was).abs() > f64::EPSILON && !is_less;
+            (is_different && tells_of_connections(series)).then(|| (series.clone(), was, *now))
         };
         let gauges: Vec<_> = self.gauges.iter().filter_map(changed).collect();
         let keys: Vec<String> = self.keys.difference(&before.keys).cloned().collect();
@@ -131,21 +135,26 @@ impl Residue {
     }
 
     pub(crate) fn is_nothing(&self) -> bool {
-        self.is_of(0)
+        self.counts.iter().all(|(_, value)| *value < 0.5)
     }
 
     /// Whether it is no more than so many streams hold: a file, a connection, a topic each. What is on its way to them,
-    /// and whatever else shows that they are there, is theirs too.
+    /// and whatever else shows that they are there, is theirs too. Timers forget those that have ended when they are due.
     fn is_of(&self, streams: u32) -> bool {
         let is_theirs = |name: &str| ["ring_bytes_left", "other_gauges_left"].contains(&name);
         self.counts
             .iter()
-            .filter(|(name, _)| streams == 0 || !is_theirs(name))
+            .filter(|(name, _)| *name != "timers_left" && (streams == 0 || !is_theirs(name)))
             .all(|(_, value)| *value < f64::from(streams) + 0.5)
     }
 
     fn streams(&self) -> f64 {
         self.counts.first().map_or(0.0, |(_, streams)| *streams)
+    }
+
+    /// All that is left, whatever it is.
+    pub(crate) fn sum(&self) -> f64 {
+        self.counts.iter().map(|(_, value)| value).sum()
     }
 
     pub(crate) fn metrics(&self) -> Vec<Metric> {
@@ -204,15 +213,13 @@ fn wait_for(
     }
 }
 
-/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, nor does
-/// what the runtime is about, and the named ones and open files are looked at for themselves.
+/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, and the named ones and open files are looked at for themselves.
 fn tells_of_connections(series: &str) -> bool {
     let name = series.split_once('{').map_or(series, |(name, _)| name);
     let is_named = NAMED.iter().any(|(named, _)| *named == name);
     !is_named
         && !name.starts_with("process_")
         && !name.starts_with(HEAP)
-        && name != "rivulet_runtime_tasks"
         && !name.ends_with("_seconds")
         && !name.contains("_memory_")
 }
@@ -277,13 +284,21 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_not_left() {
-        let before = level(&[("process_open_fds", 20.0), ("rivulet_feed_live", 1.0)], &["{r:0}lease"]);
+        let before = level(
+            &[("process_open_fds", 20.0), ("rivulet_feed_live", 1.0), ("rivulet_body_bytes", 9.0)],
+            &["{r:0}lease"],
+        );
         let same = level(
-            &[("process_open_fds", 19.0), ("rivulet_feed_live", 1.0), ("rivulet_heap_bytes", 9.0)],
+            &[
+                ("process_open_fds", 19.0),
+                ("rivulet_feed_live", 1.0),
+                ("rivulet_body_bytes", 0.0),
+                ("rivulet_heap_bytes", 9.0),
+            ],
             &["{r:0}lease"],
         );
         let residue = same.beyond(&before);
-        assert!(residue.is_nothing(), "{residue:?}");
+        assert!(residue.is_nothing() && residue.sum() < 0.5, "{residue:?}");
         let names: Vec<_> = residue.metrics().iter().map(|metric| metric.name).collect();
         assert_eq!(names, Residue::figures().collect::<Vec<_>>());
     }
@@ -291,13 +306,21 @@ mod tests {
     #[test]
     fn everything_that_stays_is_counted_and_named() {
         let after = level(
-            &[("rivulet_streams_open", 3.0), ("rivulet_presence", 1.0), ("process_open_fds", 4.0)],
+            &[
+                ("rivulet_streams_open", 3.0),
+                ("rivulet_timers", 5.0),
+                ("rivulet_runtime_tasks", 2.0),
+                ("rivulet_presence", 1.0),
+                ("process_open_fds", 4.0),
+            ],
             &["{r:0}q:total"],
         );
         let residue = after.beyond(&level(&[], &[]));
         let value = |name: &str| residue.metrics().iter().find(|metric| metric.name == name).unwrap().value;
         for (name, expected) in [
             ("streams_left", 3.0),
+            ("timers_left", 5.0),
+            ("tasks_left", 2.0),
             ("other_gauges_left", 1.0),
             ("open_files_left", 4.0),
             ("redis_quota_keys_left", 1.0),

@@ -80,9 +80,10 @@ impl<'a> Plan<'a> {
                 runs.push(Run { server, round, phases: measure(&launcher, server, round)? });
             }
         }
-        let json = self.program.json.as_deref();
+        let (json, is_strict) = (self.program.json.as_deref(), self.program.strict);
         let report = Report::new(self, launcher.transport, machine, runs);
         report.print(&mut std::io::stdout().lock())?;
-        json.map_or(Ok(()), |path| report.write_json(path))
+        json.map_or(Ok(()), |path| report.write_json(path))?;
+        if is_strict { report.check() } else { Ok(()) }
     }
 }

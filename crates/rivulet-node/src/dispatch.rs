@@ -361,6 +361,7 @@ impl Seats {
         self.stats.ring_frames.store(self.rings.frames(), Relaxed);
         self.stats.ring_frames_max.store(self.rings.len_max(), Relaxed);
         self.stats.ring_bytes.store(self.rings.bytes(), Relaxed);
+        self.stats.timers.store(self.wheel.len(), Relaxed);
         self.stats.pinned_bytes.store(self.pins.bytes(), Relaxed);
         self.stats.pinned_own_bytes.store(self.pins.own_bytes(), Relaxed);
         self.stats.reserved.store(self.reserved, Relaxed);

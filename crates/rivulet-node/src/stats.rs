@@ -28,6 +28,7 @@ pub(crate) struct WorkerStats {
     pub(crate) ring_frames: AtomicUsize,
     pub(crate) ring_frames_max: AtomicUsize,
     pub(crate) ring_bytes: AtomicUsize,
+    pub(crate) timers: AtomicUsize,
     pub(crate) pinned_bytes: AtomicUsize,
     pub(crate) pinned_own_bytes: AtomicUsize,
     pub(crate) reserved: AtomicUsize,
@@ -52,6 +53,7 @@ impl Default for WorkerStats {
             ring_frames: AtomicUsize::default(),
             ring_frames_max: AtomicUsize::default(),
             ring_bytes: AtomicUsize::default(),
+            timers: AtomicUsize::default(),
             pinned_bytes: AtomicUsize::default(),
             pinned_own_bytes: AtomicUsize::default(),
             reserved: AtomicUsize::default(),
@@ -107,6 +109,8 @@ pub struct NodeSnapshot {
     pub ring_frames_max: usize,
     /// Bytes of these frames, in each ring that holds them.
     pub ring_bytes: usize,
+    /// How many times streams stand in the timers of the workers, those that have ended included until they are due.
+    pub timers: usize,
     /// Bytes of frames that subscribers have begun to take and not finished, each frame once per worker.
     pub pinned_bytes: usize,
     /// Reservations: subscribers whose stream has not begun yet.
@@ -159,6 +163,7 @@ impl Default for NodeSnapshot {
             ring_frames: 0,
             ring_frames_max: 0,
             ring_bytes: 0,
+            timers: 0,
             pinned_bytes: 0,
             reserved: 0,
             replaying: 0,
@@ -188,6 +193,7 @@ impl NodeSnapshot {
         self.ring_frames += worker.ring_frames.load(Relaxed);
         self.ring_frames_max = self.ring_frames_max.max(worker.ring_frames_max.load(Relaxed));
         self.ring_bytes += worker.ring_bytes.load(Relaxed);
+        self.timers += worker.timers.load(Relaxed);
         self.pinned_bytes += worker.pinned_bytes.load(Relaxed);
         // The frames of others are in it already.
         self.frame_bytes += worker.pinned_own_bytes.load(Relaxed);

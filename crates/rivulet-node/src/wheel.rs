@@ -29,28 +29,36 @@ pub(crate) type Entry = (usize, u32);
 #[derive(Debug)]
 pub(crate) struct Wheel {
     slots: Vec<Vec<Entry>>,
+    len: usize,
     now: Tick,
 }
 
 impl Wheel {
     pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), now: 0 }
+        Self { slots: (0..SLOTS).map(|_| Vec::new()).collect(), len: 0, now: 0 }
     }
 
     pub(crate) fn now(&self) -> Tick {
         self.now
     }
 
+    /// How many times seats stand in it, those that have ended meanwhile included.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Has the seat looked at at `due`, or before if that is more than a turn away.
     pub(crate) fn insert(&mut self, entry: Entry, due: Tick) {
         let due = due.clamp(self.now + 1, self.now + SLOTS - 1);
         self.slots[(due % SLOTS) as usize].push(entry);
+        self.len += 1;
     }
 
     /// Moves the hand and takes out the seats that it passed.
     pub(crate) fn advance(&mut self, to: Tick, due: &mut Vec<Entry>) {
         for tick in self.now + 1..=to.min(self.now + SLOTS) {
             let slot = &mut self.slots[(tick % SLOTS) as usize];
+            self.len -= slot.len();
             due.append(slot);
             if slot.capacity() > SLOT_KEPT_LEN {
                 slot.shrink_to(0);
@@ -72,7 +80,7 @@ mod tests {
         }
         let mut due = Vec::new();
         wheel.advance(1, &mut due);
-        assert_eq!(due, [(1, 0), (5, 0)]);
+        assert_eq!((&due[..], wheel.len()), (&[(1, 0), (5, 0)][..], 3));
         due.clear();
         wheel.advance(5, &mut due);
         assert_eq!(due, [(2, 0), (3, 0)]);
@@ -89,7 +97,7 @@ mod tests {
         }
         let mut due = Vec::new();
         wheel.advance(100_000, &mut due);
-        assert_eq!(due.len(), 300);
+        assert_eq!((due.len(), wheel.len()), (300, 0));
         assert_eq!(wheel.now(), 100_000);
     }
 

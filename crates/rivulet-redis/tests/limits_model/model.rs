@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use redis::Value;
 
-use crate::steps::{NODES, Step};
+use crate::{
+    publishing::Log,
+    steps::{NODES, Step},
+};
 
 macro_rules! script {
     ($($name:literal)*) => { concat!($(include_str!(concat!("../../src/scripts/", $name, ".lua"))),*) };
 }
 
 /// The scripts, in the order of [`Script`].
-pub(crate) const SCRIPTS: [&str; 7] = [
+pub(crate) const SCRIPTS: [&str; 8] = [
     script!("time" "live" "gcra" "admit"),
     script!("time" "settle"),
     script!("time" "stage"),
@@ -19,6 +22,7 @@ pub(crate) const SCRIPTS: [&str; 7] = [
     script!("time" "live" "renew"),
     script!("time" "live" "before"),
     script!("time" "gcra" "rate"),
+    script!("gcra" "append"),
 ];
 
 /// A script's place in [`SCRIPTS`].
@@ -31,6 +35,7 @@ pub(crate) enum Script {
     Renew,
     Before,
     Rate,
+    Append,
 }
 
 /// The year 2096.
@@ -74,7 +79,7 @@ pub(crate) struct Call {
 }
 
 /// Rates with their intervals, and until when each is used up.
-type Taken = Vec<(&'static str, u64, u64)>;
+pub(crate) type Taken = Vec<(&'static str, u64, u64)>;
 
 pub(crate) struct Model {
     pub(crate) prefix: String,
@@ -85,18 +90,19 @@ pub(crate) struct Model {
     /// When each rate has let something through that was not taken back.
     pub(crate) passed: HashMap<&'static str, Vec<u64>>,
     /// Updates that are not appended yet: what their rates answered, and when.
-    published: Vec<(Taken, u64)>,
+    pub(crate) published: Vec<(Taken, u64)>,
+    pub(crate) log: Log,
     /// When the set of leases began, in milliseconds.
     since: Option<u64>,
     pub(crate) names: u32,
     pub(crate) calls: Vec<Call>,
 }
 
-fn bulk(text: &str) -> Value {
+pub(crate) fn bulk(text: &str) -> Value {
     Value::BulkString(text.as_bytes().to_vec())
 }
 
-fn number(number: impl TryInto<i64>) -> Value {
+pub(crate) fn number(number: impl TryInto<i64>) -> Value {
     Value::Int(number.try_into().ok().unwrap())
 }
 
@@ -116,6 +122,7 @@ impl Model {
             arrivals,
             passed: HashMap::new(),
             published: Vec::new(),
+            log: Log::default(),
             since: None,
             names: 0,
             calls: Vec::new(),
@@ -132,7 +139,7 @@ impl Model {
         self.key(&format!("q:n:{incarnation}"))
     }
 
-    fn call(&mut self, script: Script, keys: Vec<String>, args: Vec<String>, expected: Value) {
+    pub(crate) fn call(&mut self, script: Script, keys: Vec<String>, args: Vec<String>, expected: Value) {
         let args = [self.now.to_string()].into_iter().chain(args).collect();
         self.calls.push(Call { script, keys, args, expected });
     }
@@ -151,7 +158,7 @@ impl Model {
     }
 
     /// GCRA, as the module `limits` of the node has it.
-    fn pass(&mut self, rates: &[(&'static str, u64, u64)]) -> Option<(usize, u64)> {
+    pub(crate) fn pass(&mut self, rates: &[(&'static str, u64, u64)]) -> Option<(usize, u64)> {
         let mut arrivals = Vec::new();
         for (n, (name, interval, burst)) in rates.iter().enumerate() {
             let arrival = self.arrivals.get(name).copied().unwrap_or(0).max(self.now) + interval;
@@ -199,6 +206,7 @@ impl Model {
             Step::Before { node } => self.before(*node),
             Step::Publish { rates } => self.publish(&chosen(&RATES, *rates)),
             Step::GiveBack { which } => self.give_back(which),
+            Step::Append { rates, again } => self.append(&chosen(&RATES, *rates), *again),
             Step::Pass { micros } => self.now += micros,
         }
     }
@@ -361,40 +369,5 @@ impl Model {
         let scopes = SCOPES.iter().map(|(scope, _)| (*scope).to_owned());
         let args = [name.clone()].into_iter().chain(scopes).collect();
         self.call(Script::Before, vec![self.key("q:nodes"), self.hash(&name)], args, expected);
-    }
-
-    fn publish(&mut self, rates: &[(&'static str, u64, u64)]) {
-        let mut expected = vec![bulk("ok")];
-        if let Some((n, wait)) = self.pass(rates) {
-            expected = vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())];
-        } else {
-            let taken = rates.iter().map(|(name, interval, _)| (*name, *interval, self.arrivals[name]));
-            let taken: Taken = taken.collect();
-            expected.extend(taken.iter().map(|(_, _, arrival)| bulk(&arrival.to_string())));
-            self.published.push((taken, self.now));
-        }
-        self.rate("take", rates, Value::Array(expected));
-    }
-
-    fn give_back(&mut self, which: &proptest::sample::Index) {
-        if self.published.is_empty() {
-            return;
-        }
-        let (taken, at) = self.published.swap_remove(which.index(self.published.len()));
-        for (name, interval, arrival) in &taken {
-            let passed = self.passed.get_mut(name).unwrap();
-            passed.remove(passed.iter().position(|passed| *passed == at).unwrap());
-            if self.arrivals[name] == *arrival {
-                let before = arrival - interval;
-                self.arrivals.insert(name, if before > self.now { before } else { 0 });
-            }
-        }
-        self.rate("back", &taken, Value::Array(vec![bulk("ok")]));
-    }
-
-    fn rate(&mut self, how: &str, rates: &[(&'static str, u64, u64)], expected: Value) {
-        let keys = rates.iter().map(|(name, ..)| self.key(&format!("r:{name}"))).collect();
-        let paces = rates.iter().flat_map(|(_, interval, burst)| [interval.to_string(), burst.to_string()]);
-        self.call(Script::Rate, keys, [how.to_owned()].into_iter().chain(paces).collect(), expected);
     }
 }

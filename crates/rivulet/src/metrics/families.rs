@@ -64,6 +64,7 @@ families! {
     Gauge RING_FRAMES "rivulet_ring_frames" [] "Updates held for streams that are behind, in each ring that holds them";
     Gauge RING_FRAMES_MAX "rivulet_ring_frames_max" [] "Updates in the longest of these rings";
     Gauge RING_BYTES "rivulet_ring_bytes" [] "Bytes of the updates held for streams that are behind, in each ring that holds them";
+    Gauge TIMERS "rivulet_timers" [] "Times that streams stand in the timers, those that have ended included until they are due";
     Gauge PINNED_BYTES "rivulet_pinned_bytes" [] "Bytes of the updates that streams have begun to take and not finished, on each worker that has such streams";
     Counter WORKER_BUSY "rivulet_worker_busy_seconds" ["worker"] "Time that a worker has spent on its streams";
     Gauge WORKER_STREAMS "rivulet_worker_streams" ["worker"] "Streams of a worker";

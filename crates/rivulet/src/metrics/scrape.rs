@@ -123,6 +123,7 @@ impl Scrape {
         page.gauge(&f::RING_FRAMES, self.node.ring_frames)?;
         page.gauge(&f::RING_FRAMES_MAX, self.node.ring_frames_max)?;
         page.gauge(&f::RING_BYTES, self.node.ring_bytes)?;
+        page.gauge(&f::TIMERS, self.node.timers)?;
         page.gauge(&f::PINNED_BYTES, self.node.pinned_bytes)?;
         let names: Vec<String> = (0..self.node.workers.len()).map(|number| number.to_string()).collect();
         let workers = || names.iter().zip(&self.node.workers);
