@@ -155,3 +155,42 @@ async fn a_limit_is_closed_and_opened_while_redis_is_away() {
     assert_eq!(limit(&hub, "a", "alice").await, "", "its share has room again");
     proxy.set(Network::Whole);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_there_before_a_quota_was_raised_is_not_too_many_after_an_outage() {
+    let redis = Arc::new(RedisServer::start().await);
+    let proxy = ChaosProxy::start(redis.address()).await;
+    let settings = |per_subject| {
+        [
+            ("limit-connections-per-subject", per_subject),
+            ("limit-connections-per-topic", "4"),
+            ("limits-lease", "'5s'"),
+        ]
+    };
+    let cut_off = Configured::start_at(&format!("redis://{}", proxy.address()), &[], &settings("3")).await;
+    let mut streams = Vec::new();
+    for (topic, subject) in [("a", "alice"), ("a", "alice"), ("a", "alice"), ("t", "bob"), ("t", "bob")] {
+        streams.push(open(&cut_off, topic, subject).await.expect("a place"));
+    }
+    cut_off.reload(&settings("10")).await;
+    let other = Configured::start_at(&redis.url(), &[], &settings("10")).await;
+    proxy.set(Network::HalfOpen);
+    // Of alice's ten no more than eight are taken; of the topic's four, six, once the lease has ended.
+    let of_alice = ["b", "c", "d", "e", "f"].map(|topic| (topic, "alice"));
+    let of_topic = ["carol", "carol", "dave", "dave"].map(|subject| ("t", subject));
+    for (topic, subject) in of_alice.into_iter().chain(of_topic) {
+        let opened = eventually("a place", PATIENCE, || async {
+            open(&other, topic, subject).await.map_err(|refusal| refusal.status.to_string())
+        });
+        streams.push(opened.await);
+    }
+    proxy.set(Network::Whole);
+    let left = || cut_off.gauge("rivulet_connections");
+    eventually("what is too much ends", 2 * PATIENCE, || async {
+        if left() < 4.0 { Ok(()) } else { Err(format!("{} are left", left())) }
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(left().to_string(), "3", "alice's are not too many");
+    drop(streams);
+}
