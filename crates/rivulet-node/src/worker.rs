@@ -170,8 +170,8 @@ impl WorkerShared {
         }
     }
 
-    /// Reads the next page for a seat. Its stream stays open while the log cannot be read: it is tried again until the
-    /// seat is gone: it owns the task, and every seat has an end.
+    /// Reads the next page for a seat. Its stream stays open while the log cannot be read, which is tried again until it can
+    /// be or the seat is gone, which owns the task.
     async fn read_for(self: Rc<Self>, key: usize, serial: u32, ask: Ask) {
         let [mut pause, pause_max] = READ_PAUSE;
         loop {
