@@ -52,7 +52,7 @@ pub(crate) struct ProgramArgs {
     /// Writes settings, runs and summary to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Fails, with status 1, where a goal is missed
+    /// Fails, with status 1, where a goal is missed, or its figure was not measured
     #[arg(long)]
     pub(crate) strict: bool,
 }
@@ -196,6 +196,9 @@ pub(crate) struct ChurnArgs {
     /// Clients beside them that vanish: in a network namespace whose link goes down, which needs root
     #[arg(long, default_value_t = 48, value_parser = value_parser!(u32).range(0..=500))]
     pub(crate) vanish: u32,
+    /// The hub's heartbeat, in seconds: timers know of a stream that has ended until its next one would be due
+    #[arg(long, default_value_t = 15, value_parser = value_parser!(u32).range(1..=600))]
+    pub(crate) heartbeat_s: u32,
     /// How long timers may know of streams that have ended and readers of the log be idle, in seconds, before the heap is judged
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u32).range(0..=600))]
     pub(crate) timers_s: u32,

@@ -50,6 +50,11 @@ impl Goal {
         Self { phase, metric, bound: Bound::AtLeast(at_least) }
     }
 
+    /// The figure.
+    pub(crate) fn metric(&self) -> &'static str {
+        self.metric
+    }
+
     /// `None` if the figure was not measured.
     pub(crate) fn judge(self, summary: &[Comparison]) -> Option<Verdict> {
         let Self { phase, metric, bound } = self;

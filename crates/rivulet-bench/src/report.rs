@@ -7,12 +7,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use crate::{
     args::{ServerKind, Transport},
-    goal::{self, Verdict},
+    goal::{self, Goal, Verdict},
     machine::Machine,
     rounds::{Plan, Run},
     spread::Spread,
@@ -37,6 +37,9 @@ pub(crate) struct Report {
     runs: Vec<Run>,
     summary: Vec<Comparison>,
     goals: Vec<Verdict>,
+    /// The figures of goals that were not measured.
+    #[serde(skip)]
+    unmeasured: Vec<&'static str>,
 }
 
 /// One figure of one phase, over all rounds and servers.
@@ -55,6 +58,8 @@ impl Report {
         let ended_unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
         let summary = summarize(&runs);
         let goals = plan.goals.iter().filter_map(|goal| goal.judge(&summary)).collect();
+        let is_unmeasured = |goal: &&Goal| goal.judge(&summary).is_none();
+        let unmeasured = plan.goals.iter().filter(is_unmeasured).map(Goal::metric).collect();
         let (json_version, bench_version) = (JSON_VERSION, env!("CARGO_PKG_VERSION"));
         Self {
             json_version,
@@ -67,6 +72,7 @@ impl Report {
             runs,
             summary,
             goals,
+            unmeasured,
         }
     }
 
@@ -96,8 +102,9 @@ impl Report {
         Ok(())
     }
 
-    /// Fails where a goal was missed.
+    /// Fails where a goal was missed, or its figure was not measured.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(self.unmeasured.is_empty(), "not measured: {}", self.unmeasured.join(", "));
         goal::check(&self.goals)
     }
 

@@ -213,7 +213,8 @@ fn wait_for(
     }
 }
 
-/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, and the named ones and open files are looked at for themselves.
+/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, and the named
+/// ones and open files are looked at for themselves.
 fn tells_of_connections(series: &str) -> bool {
     let name = series.split_once('{').map_or(series, |(name, _)| name);
     let is_named = NAMED.iter().any(|(named, _)| *named == name);

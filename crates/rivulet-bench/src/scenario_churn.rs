@@ -56,8 +56,6 @@ const WARM_UP_PAUSE_MS: &str = "1500";
 /// After a wave until its streams are gone, and after all of them until everything is: channels outlive their last
 /// subscriber by some seconds, and clients that vanished are noticed after a minute and a half at most.
 const WAVE_SETTLE_MAX: Duration = Duration::from_secs(15);
-/// Timers know of streams that have ended until their next heartbeat would be due.
-const WARM_UP_SETTLE_MAX: Duration = Duration::from_secs(30);
 const LAST_SETTLE_MAX: Duration = Duration::from_secs(120);
 /// Looks at the heap after a wave; the least counts, as a look takes some itself.
 const HEAP_LOOKS: u32 = 4;
@@ -106,7 +104,7 @@ impl<'a> Churn<'a> {
         let ip = vanishing.as_ref().map_or(Ipv4Addr::LOCALHOST, |vanishing| vanishing.hub_side);
         let certificate = certificate(args, &flags, ip, &mut notes)?;
         let approach = certificate.as_ref().map_or(Ok(Approach::default()), |one| one.approach(ip))?;
-        let arguments = arguments(&flags, certificate.as_ref(), &mut notes)?;
+        let arguments = arguments(args, &flags, certificate.as_ref(), &mut notes)?;
         let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let server = launcher.launch_hub_with_redis_at(ip, &words)?;
         let redis = server.redis_client()?;
@@ -133,7 +131,7 @@ impl<'a> Churn<'a> {
         let at_once = self.args.at_once;
         self.crowd.visit_when(at_once.into(), at_once as usize, self.until, &hidden, pause)?;
         let (before, of_warm_up) =
-            residue::settle(&mut self.server, &mut self.redis, &before_warm_up, WARM_UP_SETTLE_MAX)?;
+            residue::settle(&mut self.server, &mut self.redis, &before_warm_up, LAST_SETTLE_MAX)?;
         self.notes.extend(of_warm_up.notes().into_iter().map(|note| format!("after the warm-up: {note}")));
         self.crowd.reset_counts();
 
@@ -285,11 +283,14 @@ fn certificate(
 }
 
 fn arguments(
+    args: &ChurnArgs,
     flags: &Flags,
     certificate: Option<&Certificate>,
     notes: &mut Vec<String>,
 ) -> anyhow::Result<Vec<String>> {
-    let mut arguments = vec!["--write-deadline".to_owned(), format!("{}s", WRITE_DEADLINE.as_secs())];
+    let in_seconds = |flag: &str, seconds: u64| [flag.to_owned(), format!("{seconds}s")];
+    let mut arguments = in_seconds("--write-deadline", WRITE_DEADLINE.as_secs()).to_vec();
+    arguments.extend(in_seconds("--heartbeat", args.heartbeat_s.into()));
     let before = arguments.len();
     arguments.extend(
         flags.beginning_with("--limit-connections").flat_map(|flag| [flag, LIMIT]).map(str::to_owned),

@@ -59,7 +59,7 @@ fn missed<'a>(result: &'a Value, but: &[&str]) -> Vec<&'a Value> {
 
 #[test]
 fn churn_leaves_nothing_behind_whatever_the_manner() {
-    let small = "--connections 600 --waves 2 --at-once 300 --vanish 0 --timers-s 0";
+    let small = "--connections 600 --waves 2 --at-once 300 --vanish 0 --timers-s 0 --heartbeat-s 2";
     let directory = tempfile::tempdir().expect("a temporary directory");
     let profile = directory.path().join("churn.pb.gz");
     let mut arguments: Vec<&str> = ["churn"].into_iter().chain(small.split(' ')).collect();

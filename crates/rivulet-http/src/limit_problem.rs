@@ -124,7 +124,7 @@ pub(crate) fn refused(refused: &Refused) -> Problem {
         String::new()
     };
     if let Some(unsaid) = REFUSED[*limit as usize].say(Instant::now()) {
-        tracing::info!(limit = %limit, max, scope = scope.as_str(), unsaid, "a limit of the hub refuses");
+        tracing::info!(limit = %limit, max, nodes, scope = scope.as_str(), unsaid, "a limit of the hub refuses");
     }
     let whose = &facts.scope;
     match pace {
@@ -189,15 +189,15 @@ pub(crate) fn not_admitted(error: AdmitError, wanted: impl FnOnce() -> Wanted) -
     }
 }
 
-/// As many wait to be counted as may.
+/// More come than are counted. All nodes count in the same place, so another one is no better.
 fn admissions_busy(max: usize) -> Problem {
     if let Some(unsaid) = CROWDED.say(Instant::now()) {
         tracing::warn!(max, unsaid, "more subscribers come to this node than Redis counts");
     }
-    let wait = retry::elsewhere();
+    let wait = retry::spread(RETRY_TRANSPORT, RETRY_TRANSPORT);
     let detail = format!(
-        "at most {max} subscribers wait on this node for the limits to be counted, and do; try again in {} s, another \
-         node may take it at once",
+        "more subscribers come than the hub counts: at most {max} wait for that on this node, and not for long; try again in \
+         {} s",
         retry::secs(wait)
     );
     let facts = LimitFacts::of_node("node_admissions", max);

@@ -61,7 +61,7 @@ kinds! {
     QuotaExceeded = "quota-exceeded", "Too many connections at the same time", 429;
     RateExceeded = "rate-exceeded", "Too many of these in a short time", 429;
     LimitsAway = "limits-away", "The hub cannot count its limits now", 503;
-    AdmissionsBusy = "admissions-busy", "Too many subscribers wait to be counted", 503;
+    AdmissionsBusy = "admissions-busy", "More subscribers come than are counted", 503;
     NodeFull = "node-full", "This node takes no more connections", 503;
     NodeClosing = "node-closing", "This node is shutting down", 503;
     NodeBusy = "node-busy", "This node has too many requests under way", 503;
@@ -87,5 +87,25 @@ mod tests {
         slugs.sort_unstable();
         slugs.dedup();
         assert_eq!(slugs.len(), count);
+    }
+
+    #[test]
+    fn what_the_hub_is_to_blame_for_is_alerted_as_such() {
+        const RULES: &str = include_str!("../../../k8s/monitoring/rules.yaml");
+        let listed = |with: &str| {
+            let (_, rest) =
+                RULES.split_once(&format!("rivulet_refusals_total{{problem{with}\"")).expect("a rule");
+            let (problems, _) = rest.split_once('"').expect("its end");
+            problems.split('|').collect::<Vec<_>>()
+        };
+        let (unavailable, not_of_clients) = (listed("=~"), listed("!~"));
+        let of_hub = ProblemKind::ALL.iter().filter(|kind| kind.status() == 503);
+        // Every drain has some, and somebody has ended those.
+        for kind in of_hub.filter(|kind| ![ProblemKind::NodeClosing, ProblemKind::Kicked].contains(kind)) {
+            let slug = kind.slug();
+            assert!(unavailable.contains(&slug), "{slug}");
+            let is_left_out = not_of_clients.contains(&slug) || slug.starts_with("node-");
+            assert!(is_left_out, "{slug}");
+        }
     }
 }

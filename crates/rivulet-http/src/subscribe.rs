@@ -93,7 +93,8 @@ async fn ask(hub: &Hub, request: &Request, payload: web::Payload) -> Result<Aske
         return Err(Problem::new(ProblemKind::DialectsMixed, detail).at("topic"));
     }
     if wish.last_event_id.is_some() {
-        // A crowd that comes back must not cost its tokens and its rates to hear that it is one.
+        // A crowd that comes back should not pay with its rates to hear that it is one, nor cost more than it must. (The token
+        // of a QUERY has been looked at, since it stands for the body.)
         hub.node.check_replays().map_err(|error| limit_problem::not_seated(&hub.node, error))?;
     }
     let Rights { grants, expires_at, client, overrides } = match rights {

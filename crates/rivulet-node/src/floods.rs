@@ -1,53 +1,112 @@
 //! Clients that send more than a request on a stream. Nothing of it means anything; it is read because the end of the
-//! connection stands behind it, and thrown away. A client has so much of that per tick as [`Seat::drain_input`] reads, and
-//! the kernel holds back the rest: whatever it sends, it costs no more than that.
+//! connection stands behind it, and thrown away. Per tick a stream has so many reads, and all streams of a worker together
+//! so many: whatever clients send, it costs no more. Who has used its own, or finds none left, waits for the next tick, and
+//! meanwhile the kernel holds back the rest.
 
-use hashbrown::HashSet;
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
 
 use crate::{
     CloseReason,
-    seat::{ClientInput, Seat},
+    seat::ClientInput,
     seats::Seats,
     wheel::{Entry, Tick},
 };
 
-/// The streams that have had their share of this tick.
+/// Reads of a stream per tick, of 4 KiB each.
+const READS_MAX: usize = 16;
+/// Reads of all streams of a worker per tick.
+const READS_OF_ALL_MAX: usize = 1024;
+/// Streams that are read again at once, between two slices.
+const TURN_LEN: usize = 16;
+
+/// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Floods {
-    had: HashSet<Entry>,
+    /// Reads of each stream in this tick; those that wait have used all.
+    reads: HashMap<Entry, usize>,
+    reads_of_all: usize,
+    /// Those that wait, and since when.
+    waiting: VecDeque<(Entry, Tick)>,
     tick: Tick,
 }
 
 impl Floods {
-    /// Those that have a share again, if a tick has begun.
-    fn renewed(&mut self, now: Tick) -> HashSet<Entry> {
-        if self.tick == now {
-            return HashSet::new();
+    fn begin(&mut self, now: Tick) {
+        if self.tick != now {
+            self.tick = now;
+            self.reads_of_all = 0;
+            self.reads.retain(|_, reads| *reads >= READS_MAX);
+            self.reads.shrink_to(0);
         }
-        self.tick = now;
-        std::mem::take(&mut self.had)
+    }
+
+    /// How often a stream may be read now.
+    fn left(&self, entry: Entry) -> usize {
+        let own = READS_MAX.saturating_sub(self.reads.get(&entry).copied().unwrap_or(0));
+        own.min(READS_OF_ALL_MAX.saturating_sub(self.reads_of_all))
+    }
+
+    fn note(&mut self, entry: Entry, reads: usize) {
+        self.reads_of_all += reads;
+        *self.reads.entry(entry).or_insert(0) += reads;
+    }
+
+    /// Has a stream wait for the next tick, once.
+    fn wait(&mut self, entry: Entry) {
+        let reads = self.reads.entry(entry).or_insert(0);
+        *reads = READS_MAX;
+        self.waiting.push_back((entry, self.tick));
+    }
+
+    fn waits(&self, entry: Entry) -> bool {
+        self.reads.get(&entry).is_some_and(|reads| *reads >= READS_MAX)
+    }
+
+    /// Whether one that has waited can be read.
+    pub(crate) fn are_due(&self, now: Tick) -> bool {
+        let has_waited = self.waiting.front().is_some_and(|(_, since)| *since < now);
+        has_waited && (self.tick != now || self.reads_of_all < READS_OF_ALL_MAX)
+    }
+
+    fn next(&mut self, now: Tick) -> Option<Entry> {
+        if !self.are_due(now) {
+            return None;
+        }
+        let (entry, _) = self.waiting.pop_front()?;
+        self.reads.remove(&entry);
+        if self.waiting.is_empty() {
+            self.waiting = VecDeque::new();
+        }
+        Some(entry)
     }
 }
 
 impl Seats {
     /// Throws away what a client sends, and ends its seat if it is gone.
     pub(crate) fn look_for_input(&mut self, key: usize) {
-        let Some(entry) = self.seats.get(key).map(|seat| (key, seat.serial)) else { return };
-        if !self.floods.had.is_empty() && self.floods.had.contains(&entry) {
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        let entry = (key, seat.serial);
+        if self.floods.waits(entry) {
             return;
         }
-        match self.seats.get_mut(key).map(Seat::drain_input) {
-            Some(ClientInput::Over) => self.end(key, CloseReason::ClientGone),
-            Some(ClientInput::More) => {
-                self.floods.had.insert(entry);
-            }
-            Some(ClientInput::Nothing) | None => {}
+        let (reads, input) = seat.drain_input(self.floods.left(entry));
+        if reads > 0 {
+            self.floods.note(entry, reads);
+        }
+        match input {
+            ClientInput::Over => self.end(key, CloseReason::ClientGone),
+            ClientInput::More => self.floods.wait(entry),
+            ClientInput::Nothing => {}
         }
     }
 
-    /// Goes on with those that have sent more.
+    /// Goes on with some of those that have sent more.
     pub(crate) fn look_at_floods(&mut self, now: Tick) {
-        for (key, serial) in self.floods.renewed(now) {
+        self.floods.begin(now);
+        for _ in 0..TURN_LEN {
+            let Some((key, serial)) = self.floods.next(now) else { return };
             if self.get(key, serial).is_some() {
                 self.look_for_input(key);
             }

@@ -118,6 +118,8 @@ pub struct Quota {
     pub scope: Scope,
     /// At most so many; at least one.
     pub max: u32,
+    /// Whether a token says so, and not the configuration.
+    pub is_of_token: bool,
     /// While the transport cannot count.
     pub when_away: WhenAway,
 }
@@ -193,8 +195,9 @@ pub enum AdmitError {
     /// A limit has been reached.
     #[error(transparent)]
     Refused(Box<Refused>),
-    /// So many are on their way, or wait for it, as may be.
-    #[error("{0} admissions are under way, which is all that may be")]
+    /// More come than the transport counts: so many may wait for that, and this one would have waited too long, or was one
+    /// too many.
+    #[error("more connections come than can be counted: at most {0} wait for that")]
     Busy(usize),
     /// The transport cannot count now, and this limit lets nobody through meanwhile.
     #[error("{limit} cannot be counted now: {error}")]

@@ -202,8 +202,8 @@ impl Node {
     }
 
     /// Says that the limits of the hub have changed: others may admit more than the connections of this node were told.
-    pub fn limits_changed(&self, before: &LimitsConfig, now: &LimitsConfig) {
-        self.shared.transport.limits_changed(before, now);
+    pub fn limits_changed(&self, now: &LimitsConfig) {
+        self.shared.transport.limits_changed(now);
     }
 
     /// The nodes of the hub.

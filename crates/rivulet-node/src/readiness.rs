@@ -101,8 +101,8 @@ impl Node {
         room.inspect_err(|error| self.shared.count_refusal(error))
     }
 
-    /// Whether a subscriber that has missed something may read it now: to be asked before its token is looked at, and
-    /// before it takes anything from the limits of the hub.
+    /// Whether a subscriber that has missed something may read it now: to be asked before it costs, or takes anything from
+    /// the limits of the hub.
     ///
     /// # Errors
     ///

@@ -239,23 +239,22 @@ impl Seat {
         }
     }
 
-    /// Reads and throws away what the client sends after its request, up to 64 KiB.
-    pub(crate) fn drain_input(&mut self) -> ClientInput {
-        const READS_MAX: usize = 16;
-        let Some(socket) = self.socket.as_mut() else { return ClientInput::Nothing };
+    /// Reads so often and throws away what the client sends after its request. Answers how often there was something, too.
+    pub(crate) fn drain_input(&mut self, reads_max: usize) -> (usize, ClientInput) {
+        let Some(socket) = self.socket.as_mut() else { return (0, ClientInput::Nothing) };
         let mut cx = Context::from_waker(&self.waker);
         let mut scratch = [std::mem::MaybeUninit::uninit(); 4096];
-        for _ in 0..READS_MAX {
+        for reads in 0..reads_max {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut *socket).poll_read(&mut cx, &mut buffer) {
-                Poll::Pending => return ClientInput::Nothing,
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return ClientInput::Over,
+                Poll::Pending => return (reads, ClientInput::Nothing),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return (reads, ClientInput::Over),
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                Poll::Ready(Err(_)) => return ClientInput::Over,
+                Poll::Ready(Err(_)) => return (reads, ClientInput::Over),
             }
         }
-        ClientInput::More
+        (reads_max, ClientInput::More)
     }
 
     /// The defect [`Fault::ForgetSeat`](rivulet_core::fault::Fault::ForgetSeat): socket, place, permit and turn are given

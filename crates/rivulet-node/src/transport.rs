@@ -233,8 +233,8 @@ pub trait Transport: Send + Sync + 'static {
     /// node that died, within the lease time. While the transport cannot count, each limit's [`crate::WhenAway`] holds.
     async fn admit(&self, wanted: Wanted) -> Result<Permit, AdmitError>;
 
-    /// The limits of the hub have changed on this node: what its connections hold is measured by the new ones from now on.
-    fn limits_changed(&self, _before: &LimitsConfig, _now: &LimitsConfig) {}
+    /// The limits of the hub have changed on this node. A quota that was raised is that of the connections it has, too.
+    fn limits_changed(&self, _now: &LimitsConfig) {}
 
     /// Has all nodes of the hub, this one included, end connections ([`FeedEvent::Kick`]), and waits for what they say,
     /// for some seconds at most. A node that hears nothing now hears of it when it does again, if that is within some

@@ -247,6 +247,7 @@ impl WorkerShared {
                 Poll::Pending => {}
             }
         }
+        found |= seats.floods.are_due(self.now());
         found |= intake.clock.poll_tick(cx).is_ready();
         if found { Poll::Ready(Work::Some) } else { Poll::Pending }
     }

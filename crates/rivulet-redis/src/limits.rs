@@ -214,23 +214,20 @@ impl Limits {
         };
         // A task of its own: who asks may leave before the answer comes, and what Redis has counted must be given back.
         let limits = self.clone();
-        let admission = trace::carried(async move { limits.admit_to_the_end(limit, wanted).await });
+        let admission = trace::carried(async move { limits.admit_to_the_end(wanted).await });
         let admission = self.runtime.spawn(admission);
         admission.await.unwrap_or_else(|error| {
             Err(AdmitError::Away { limit, error: TransportError::new(error.to_string()) })
         })
     }
 
-    async fn admit_to_the_end(self: Arc<Self>, limit: Limit, wanted: Wanted) -> Result<Permit, AdmitError> {
+    async fn admit_to_the_end(self: Arc<Self>, wanted: Wanted) -> Result<Permit, AdmitError> {
         let until = Instant::now() + self.counter.deadline();
         let mut why = TransportError::new("the lease of this node lapses again and again");
         for _ in 0..ATTEMPTS {
             let ticket = match self.ticket(until).await {
                 Ok(ticket) => ticket,
-                Err(NoTicket::Busy) => {
-                    self.stats.verdicts.note(limit, Verdict::Degraded);
-                    return Err(AdmitError::Busy(ADMISSIONS_MAX + WAITING_MAX));
-                }
+                Err(NoTicket::Busy) => return Err(AdmitError::Busy(ADMISSIONS_MAX + WAITING_MAX)),
                 Err(NoTicket::Away(error)) => {
                     why = error;
                     break;

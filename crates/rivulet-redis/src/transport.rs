@@ -276,8 +276,8 @@ impl Transport for RedisTransport {
         self.limits.admit(wanted).await
     }
 
-    fn limits_changed(&self, before: &LimitsConfig, now: &LimitsConfig) {
-        self.limits.raise(before, now);
+    fn limits_changed(&self, now: &LimitsConfig) {
+        self.limits.configure(now);
     }
 
     async fn kick(&self, target: &KickTarget) -> Result<KickReport, TransportError> {

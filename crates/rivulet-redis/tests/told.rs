@@ -40,7 +40,7 @@ fn verdicts(stats: &TransportStats, limit: Limit) -> [u64; 3] {
 }
 
 fn quota(limit: Limit, max: u32, when_away: WhenAway) -> Wanted {
-    let quota = Quota { limit, scope: Scope::new("s"), max, when_away };
+    let quota = Quota { limit, scope: Scope::new("s"), max, is_of_token: false, when_away };
     Wanted { quotas: vec![quota], rates: Vec::new() }
 }
 

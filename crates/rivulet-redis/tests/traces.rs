@@ -233,7 +233,13 @@ async fn what_a_subscription_asks_redis_is_recorded_below_its_step() {
     let node = node(&server).await;
     let first = node.publish(update(), None, Vec::new()).await.unwrap();
     let scope = Scope::new("192.0.2.7");
-    let quota = Quota { limit: Limit::ConnectionsPerIp, scope, max: 10, when_away: WhenAway::Closed };
+    let quota = Quota {
+        limit: Limit::ConnectionsPerIp,
+        scope,
+        max: 10,
+        is_of_token: false,
+        when_away: WhenAway::Closed,
+    };
     let wanted = Wanted { quotas: vec![quota], ..Wanted::default() };
     node.admit(wanted).with_context(recorded()).await.unwrap();
     let request = SubscribeRequest {

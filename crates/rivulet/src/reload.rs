@@ -191,7 +191,7 @@ impl Reading {
         live.replace(serve::http_config(&config, *room));
         node.retime(serve::stream_times(&config));
         let before = std::mem::replace(&mut state.in_force, Arc::new(config));
-        node.limits_changed(&before.limits.hub, &state.in_force.limits.hub);
+        node.limits_changed(&state.in_force.limits.hub);
         let config = &state.in_force;
         let changed = config.layers.differing(&before.layers, Effect::Reload).into_iter();
         let changed: BTreeSet<_> =

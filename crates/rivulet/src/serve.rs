@@ -182,7 +182,7 @@ fn room(config: &Config) -> Room {
     };
     let fits = process::room_under(file_limit);
     let room = Room { streams: config.connections_max.unwrap_or(fits.streams), ..fits };
-    let (connections_max, requests_max) = (room.streams, room.requests);
+    let (connections_max, requests_max) = (room.streams, requests_max(config, room));
     info!(file_limit, connections_max, requests_max, "The limit of open files is raised");
     if connections_max > fits.streams {
         warn!(
@@ -191,6 +191,11 @@ fn room(config: &Config) -> Room {
         );
     }
     room
+}
+
+/// How many connections of each worker may be in a request or between two, as far as files go.
+fn requests_max(config: &Config, room: Room) -> usize {
+    rivulet_http::requests_within(room.requests / config.workers)
 }
 
 /// All certificates that are shown to anybody.
@@ -227,7 +232,7 @@ pub(crate) fn stream_times(config: &Config) -> StreamTimes {
 pub(crate) fn http_config(config: &Config, room: Room) -> HttpConfig {
     let http = HttpConfig::new(Arc::clone(&config.authorizer));
     HttpConfig {
-        requests_max: rivulet_http::requests_within(room.requests / config.workers).min(http.requests_max),
+        requests_max: requests_max(config, room).min(http.requests_max),
         listen: config.listen,
         workers: config.workers,
         anonymous: config.anonymous,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 fn quota(limit: Limit, scope: &str, max: u32) -> Quota {
-    Quota { limit, scope: Scope::new(scope), max, when_away: WhenAway::Closed }
+    Quota { limit, scope: Scope::new(scope), max, is_of_token: false, when_away: WhenAway::Closed }
 }
 
 fn rate(limit: Limit, scope: &str, pace: Pace) -> Rate {

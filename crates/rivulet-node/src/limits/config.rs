@@ -67,7 +67,9 @@ impl LimitsConfig {
         let mut quotas = Vec::new();
         let mut quota = |limit, scope: &Scope, max: Option<u32>| {
             let when_away = self.when_away(limit);
-            quotas.extend(max.map(|max| Quota { limit, scope: scope.clone(), max, when_away }));
+            let is_of_token =
+                limit == Limit::ConnectionsPerSubject && overrides.connections_per_subject.is_some();
+            quotas.extend(max.map(|max| Quota { limit, scope: scope.clone(), max, is_of_token, when_away }));
         };
         quota(Limit::ConnectionsTotal, &Scope::hub(), self.connections_total);
         let per_subject = overrides.connections_per_subject.or(self.connections_per_subject);

@@ -70,8 +70,8 @@ pub struct Held {
     pub scope: Scope,
     /// How many connections.
     pub count: u32,
-    /// How many there may be, as the last of them was told (tokens may have limits of their own), or as is configured
-    /// since: there were no more in the hub when that one was admitted.
+    /// How many there may be: as the last of them was told, when there were no more in the hub, or as is configured
+    /// since, if that is more and its token has no limit of its own.
     pub max: u32,
 }
 
@@ -79,6 +79,7 @@ pub struct Held {
 struct Count {
     count: u32,
     max: u32,
+    is_of_token: bool,
 }
 
 /// See the module's documentation.
@@ -89,6 +90,8 @@ pub struct LocalLimits(Mutex<State>);
 struct State {
     connections: usize,
     held: HashMap<(Limit, Scope), Count>,
+    /// What is configured now, once that has changed.
+    configured: Option<LimitsConfig>,
     /// By scope of a rate, the time in microseconds until which it is used up ("theoretical arrival time").
     arrivals: HashMap<(Limit, RateScope), u64>,
     sweep_len: usize,
@@ -142,24 +145,20 @@ impl LocalLimits {
 
     /// What all connections hold.
     pub fn held(&self) -> Vec<Held> {
-        let held = |((limit, scope), held): (&(Limit, Scope), &Count)| Held {
-            limit: *limit,
-            scope: scope.clone(),
-            count: held.count,
-            max: held.max,
+        let state = self.0.lock();
+        let configured =
+            |limit| state.configured.as_ref().map(|limits| limits.quota(limit).unwrap_or(u32::MAX));
+        let held = |((limit, scope), held): (&(Limit, Scope), &Count)| {
+            let raised = configured(*limit).filter(|_| !held.is_of_token).unwrap_or(0);
+            Held { limit: *limit, scope: scope.clone(), count: held.count, max: held.max.max(raised) }
         };
-        self.0.lock().held.iter().map(held).collect()
+        state.held.iter().map(held).collect()
     }
 
-    /// Quotas have another value from now on. Where one was raised, others admit more already. One that was lowered ends
-    /// nobody who is there: it counts from the next connection on.
-    pub fn raise(&self, before: &LimitsConfig, now: &LimitsConfig) {
-        let mut state = self.0.lock();
-        for ((limit, _), held) in &mut state.held {
-            if before.quota(*limit) == Some(held.max) {
-                held.max = held.max.max(now.quota(*limit).unwrap_or(u32::MAX));
-            }
-        }
+    /// Says what is configured now. Where a quota was raised, others may have admitted more than the connections here were
+    /// told of. One that was lowered counts from the next connection on.
+    pub fn configure(&self, limits: &LimitsConfig) {
+        self.0.lock().configured = Some(limits.clone());
     }
 
     /// A permit for what was admitted, or held, here.
@@ -192,7 +191,7 @@ impl State {
         for quota in quotas {
             let held = self.held.entry((quota.limit, quota.scope.clone())).or_default();
             held.count += 1;
-            held.max = quota.max;
+            (held.max, held.is_of_token) = (quota.max, quota.is_of_token);
         }
     }
 
@@ -304,22 +303,35 @@ mod tests {
     #[test]
     fn what_is_held_is_measured_by_quotas_that_were_raised_and_not_by_those_that_were_lowered() {
         let limits = LocalLimits::default();
-        let quota = |scope: &str, max| Quota {
+        let quota = |scope: &str, max, is_of_token| Quota {
             limit: Limit::ConnectionsPerSubject,
             scope: Scope::new(scope),
             max,
+            is_of_token,
             when_away: WhenAway::Open,
         };
-        limits.hold(&[quota("as configured", 3)]);
-        limits.hold(&[quota("with a plan", 2)]);
-        let configured = |max| LimitsConfig { connections_per_subject: max, ..LimitsConfig::default() };
-        for (before, now, expected) in
-            [(Some(3), Some(10), 10), (Some(10), Some(4), 10), (Some(10), None, u32::MAX)]
-        {
-            limits.raise(&configured(before), &configured(now));
+        let hold_all = || {
+            limits.hold(&[quota("as configured", 3, false)]);
+            limits.hold(&[quota("own", 2, true)]);
+            limits.hold(&[quota("own, the same", 3, true)]);
+        };
+        let expect = |expected: u32| {
             let mut held: Vec<_> = limits.held().into_iter().map(|held| (held.scope, held.max)).collect();
             held.sort_unstable();
-            assert_eq!(held, [(Scope::new("as configured"), expected), (Scope::new("with a plan"), 2)]);
+            let scope = Scope::new;
+            assert_eq!(
+                held,
+                [(scope("as configured"), expected), (scope("own"), 2), (scope("own, the same"), 3)]
+            );
+        };
+        hold_all();
+        expect(3);
+        for (now, expected) in [(Some(10), 10), (Some(2), 3), (Some(20), 20), (None, u32::MAX)] {
+            limits.configure(&LimitsConfig { connections_per_subject: now, ..LimitsConfig::default() });
+            expect(expected);
+            // Their requests have begun before.
+            hold_all();
+            expect(expected);
         }
     }
 

@@ -33,3 +33,33 @@ async fn a_client_that_floods_its_stream_is_read_slowly_and_served_at_once() {
     })
     .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_floods_takes_turns_and_its_end_is_seen() {
+    /// 64 are read per tick.
+    const CROWD: usize = 640;
+    local(async {
+        let hub = Hub::start(NodeConfig::default());
+        let mut crowd = Vec::new();
+        for _ in 0..CROWD {
+            let mut client = hub.subscribe(exact(&["a"]), 2 * SHARE).await;
+            client.send(&vec![b'x'; 2 * SHARE]).await;
+            crowd.push(client);
+        }
+        let mut healthy = hub.subscribe(exact(&["b"]), SHARE).await;
+        let began = Instant::now();
+        drop(crowd);
+        hub.publish(&["b"], "1").await;
+        assert_eq!(healthy.data().await.as_deref(), Some("1"));
+        assert!(began.elapsed() < Duration::from_millis(1), "{:?}", began.elapsed());
+        while hub.node.stats().seats > 1 {
+            sleep(Duration::from_millis(50)).await;
+        }
+        // Each has two shares to be thrown away, and its end behind them.
+        let (took, ticks) = (began.elapsed(), Duration::from_millis(250) * 20);
+        assert!(took >= ticks / 2 && took <= ticks * 3 / 2, "{took:?}");
+        drop(healthy);
+        hub.is_empty_again().await;
+    })
+    .await;
+}

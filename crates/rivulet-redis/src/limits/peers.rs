@@ -32,8 +32,8 @@ impl Limits {
     }
 
     /// See [`rivulet_node::Transport::limits_changed`].
-    pub(crate) fn raise(&self, before: &LimitsConfig, now: &LimitsConfig) {
-        self.ledger.raise(before, now);
+    pub(crate) fn configure(&self, limits: &LimitsConfig) {
+        self.ledger.configure(limits);
     }
 
     /// See [`rivulet_node::Transport::leave`].

@@ -1,6 +1,6 @@
 //! Redis away, for short and for long, with and without its data, and answers that get lost.
 
-use rivulet_node::{AdmitError, Limit, LimitsConfig, Transport};
+use rivulet_node::{AdmitError, Limit, LimitsConfig, Quota, Transport};
 use rivulet_tests::{
     PATIENCE,
     chaos_proxy::{ChaosProxy, Network},
@@ -54,13 +54,17 @@ async fn a_quota_that_was_raised_ends_nobody_who_was_there_before() {
     let (proxy, one) = behind_a_proxy(&redis).await;
     let two = Player::start(redis.url()).await;
     let subject = |max| [quota(Limit::ConnectionsPerSubject, "sub:a", max)];
-    let plan = [quota(Limit::ConnectionsPerSubject, "sub:plan", 2)];
+    let plan = [Quota { is_of_token: true, ..quota(Limit::ConnectionsPerSubject, "sub:plan", 2) }];
     let topic = [quota(Limit::ConnectionsPerTopic, "t", 4)];
     one.fill(&subject(3), 3).await;
     one.fill(&plan, 2).await;
     one.fill(&topic, 2).await;
-    let limits = |max| LimitsConfig { connections_per_subject: Some(max), ..LimitsConfig::default() };
-    one.transport.limits_changed(&limits(3), &limits(10));
+    let raised = LimitsConfig {
+        connections_per_subject: Some(10),
+        connections_per_topic: Some(4),
+        ..LimitsConfig::default()
+    };
+    one.transport.limits_changed(&raised);
     proxy.set(Network::HalfOpen);
     told_in_the_end(&redis, "1:sub:a", 0).await;
     two.fill(&subject(10), 5).await;
@@ -72,11 +76,7 @@ async fn a_quota_that_was_raised_ends_nobody_who_was_there_before() {
     })
     .await;
     let left: Vec<usize> = one.held.lock().iter().map(|held| held.number).collect();
-    assert_eq!(
-        left,
-        [0, 1, 2, 3],
-        "those of the topic, and one of the plan, which the configuration says nothing of"
-    );
+    assert_eq!(left, [0, 1, 2, 3], "those of the topic, and one of the plan, which is the token's own");
     told_in_the_end(&redis, "1:sub:a", 8).await;
     told_in_the_end(&redis, "1:sub:plan", 2).await;
     told_in_the_end(&redis, "3:t", 4).await;

@@ -84,7 +84,7 @@ async fn play(mut feed: Feed, held: Arc<Mutex<Vec<Held>>>) {
 }
 
 pub(crate) fn quota(limit: Limit, scope: &str, max: u32) -> Quota {
-    Quota { limit, scope: Scope::new(scope), max, when_away: WhenAway::Closed }
+    Quota { limit, scope: Scope::new(scope), max, is_of_token: false, when_away: WhenAway::Closed }
 }
 
 pub(crate) fn open(limit: Limit, scope: &str, max: u32) -> Quota {

@@ -48,11 +48,15 @@ impl Model {
         self.call(Script::Rate, keys, [how.to_owned()].into_iter().chain(paces).collect(), expected);
     }
 
-    /// One update to one topic, with an idempotency key: a new one, or that of the last update, which counts nothing.
-    pub(crate) fn append(&mut self, rates: &[(&'static str, u64, u64)], again: bool) {
-        let again = again && self.log.keyed.0 > 0;
-        let key = self.log.keyed.0 + u64::from(!again);
-        let expected = if again {
+    /// One update to one topic, with an idempotency key: a new one, or that of the last update, which counts nothing, whether
+    /// it is that update (1) or another (2).
+    pub(crate) fn append(&mut self, rates: &[(&'static str, u64, u64)], again: u8) {
+        let again = if self.log.keyed.0 > 0 { again } else { 0 };
+        let key = self.log.keyed.0 + u64::from(again == 0);
+        let content = if again == 2 { "another" } else { "content" };
+        let expected = if again == 2 {
+            bulk("reused")
+        } else if again == 1 {
             Value::Array(vec![bulk("again"), bulk(&self.log.keyed.1.to_string())])
         } else if let Some((n, wait)) = self.pass(rates) {
             Value::Array(vec![bulk("fast"), number(n + 1), bulk(&wait.to_string())])
@@ -66,7 +70,7 @@ impl Model {
         keys.extend([name(&format!("key {key}")), name("t"), name("l")]);
         keys.extend(rates.iter().map(|(rate, ..)| self.key(&format!("r:{rate}"))));
         // From the topics to the expiry, as the script says.
-        let args = format!("t 0 firehose control PUBLISH {key} 600000 100 100 60000000 1000000 120000");
+        let args = format!("t 0 firehose control PUBLISH {content} 600000 100 100 60000000 1000000 120000");
         let paces = rates.iter().flat_map(|(_, interval, burst)| [interval.to_string(), burst.to_string()]);
         let args = args.split(' ').map(str::to_owned).chain(paces).collect();
         self.call(Script::Append, keys, args, expected);

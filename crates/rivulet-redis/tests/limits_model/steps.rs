@@ -52,10 +52,10 @@ pub(crate) enum Step {
     GiveBack {
         which: prop::sample::Index,
     },
-    /// An update whose rates stand with the log; or the last one once more.
+    /// An update whose rates stand with the log; or the last one's key once more.
     Append {
         rates: u8,
-        again: bool,
+        again: u8,
     },
     Pass {
         micros: u64,
@@ -80,7 +80,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => node().prop_map(|node| Step::Before { node }),
         4 => rates().prop_map(|rates| Step::Publish { rates }),
         1 => any::<prop::sample::Index>().prop_map(|which| Step::GiveBack { which }),
-        4 => (rates(), prop::bool::weighted(0.2)).prop_map(|(rates, again)| Step::Append { rates, again }),
+        4 => (rates(), prop_oneof![5 => Just(0_u8), 1 => 1..3_u8]).prop_map(|(rates, again)| Step::Append { rates, again }),
         4 => micros.prop_map(|micros| Step::Pass { micros }),
     ];
     prop::collection::vec(step, 1000)
