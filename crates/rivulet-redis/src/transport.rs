@@ -42,11 +42,11 @@ const STALE_MAX: Duration = Duration::from_secs(3);
 /// How long the first connections may take.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// Whether an append was the first with its idempotency key.
+/// Where an update stands, and whether this append was the first with its idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Appending {
-    First(Position),
-    Again(Position),
+struct Appending {
+    position: Position,
+    is_first: bool,
 }
 
 /// Log, feed and limits in Redis: one server, a master that Sentinels know, or a cluster.
@@ -182,7 +182,8 @@ impl RedisTransport {
         }
         let appending = match answer {
             Value::Array(answer) if word(&answer) == Some("again") => {
-                Appending::Again(seen.answer(answer.get(1).unwrap_or(&Value::Nil))?)
+                let position = seen.answer(answer.get(1).unwrap_or(&Value::Nil))?;
+                Appending { position, is_first: false }
             }
             Value::Array(answer) => {
                 let refused = refusal(rates, &answer).ok_or_else(|| unexpected("an append"))?;
@@ -191,10 +192,10 @@ impl RedisTransport {
             }
             answer => {
                 self.publish_rates.verdicts.note_rates(rates.iter().copied(), Verdict::Admitted);
-                Appending::First(seen.answer(&answer)?)
+                Appending { position: seen.answer(&answer)?, is_first: true }
             }
         };
-        seen.acknowledged(appending.position());
+        seen.acknowledged(appending.position);
         Ok(appending)
     }
 
@@ -249,14 +250,6 @@ impl RedisTransport {
         tasks.spawn_on(trace::carried(work), &self.runtime);
         let done = tasks.join_next().await.expect("a task was put in");
         done.unwrap_or_else(|error| Err(TransportError::new(error.to_string())))
-    }
-}
-
-impl Appending {
-    fn position(self) -> Position {
-        match self {
-            Self::First(position) | Self::Again(position) => position,
-        }
     }
 }
 
@@ -322,11 +315,11 @@ impl Transport for RedisTransport {
         let appending = self.append_to(home, &update, &content, key, &spread.here).await;
         if matches!(
             appending,
-            Ok(Appending::Again(_)) | Err(AppendError::KeyReused | AppendError::Refused(_))
+            Ok(Appending { is_first: false, .. }) | Err(AppendError::KeyReused | AppendError::Refused(_))
         ) {
             self.publish_rates.give_back(primaries, keys, taken).await;
         }
-        let position = appending?.position();
+        let position = appending?.position;
         let others = partitions[1..].iter();
         try_join_all(others.map(|partition| self.append_to(*partition, &update, &content, key, &[]))).await?;
         Ok(position)
