@@ -10,9 +10,9 @@
 //! come that its ring would soon discard what level subscribers have not been offered, or all rings together are full, no
 //! input is taken until that pass ends. Others then wait for one pass: at most one turn for each member, never for
 //! the flood, which waits in the inbox, and behind it in the feed. The pump serves one worker after another, so once that
-//! inbox is full the other workers wait for that pass too: the feed does not run away from whom it serves. Publishers cannot starve this either: their requests
-//! are tasks of their own, which wait for the transport after each update, also of a batch, and this task has its turn
-//! among them; it yields after each two slices, so they have theirs.
+//! inbox is full the other workers wait for that pass too: the feed does not run away from whom it serves. Publishers
+//! cannot starve this either: their requests are tasks of their own, which wait for the transport after each update, also
+//! of a batch, and this task has its turn among them; it yields after each two slices, so they have theirs.
 
 use std::{collections::VecDeque, num::NonZero, sync::Arc};
 

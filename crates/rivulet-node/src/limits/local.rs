@@ -78,8 +78,25 @@ pub struct Held {
 #[derive(Debug, Default)]
 struct Count {
     count: u32,
-    max: u32,
-    is_of_token: bool,
+    told: Told,
+}
+
+/// How many there may be, and whether a token says so: in four bytes, as each connection has some of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told(u32);
+
+impl Told {
+    fn new(quota: &Quota) -> Self {
+        Self(quota.max.min(u32::MAX >> 1) << 1 | u32::from(quota.is_of_token))
+    }
+
+    fn max(self) -> u32 {
+        self.0 >> 1
+    }
+
+    fn is_of_token(self) -> bool {
+        self.0 & 1 == 1
+    }
 }
 
 /// See the module's documentation.
@@ -149,8 +166,9 @@ impl LocalLimits {
         let configured =
             |limit| state.configured.as_ref().map(|limits| limits.quota(limit).unwrap_or(u32::MAX));
         let held = |((limit, scope), held): (&(Limit, Scope), &Count)| {
-            let raised = configured(*limit).filter(|_| !held.is_of_token).unwrap_or(0);
-            Held { limit: *limit, scope: scope.clone(), count: held.count, max: held.max.max(raised) }
+            let raised = configured(*limit).filter(|_| !held.told.is_of_token()).unwrap_or(0);
+            let max = held.told.max().max(raised);
+            Held { limit: *limit, scope: scope.clone(), count: held.count, max }
         };
         state.held.iter().map(held).collect()
     }
@@ -191,7 +209,7 @@ impl State {
         for quota in quotas {
             let held = self.held.entry((quota.limit, quota.scope.clone())).or_default();
             held.count += 1;
-            (held.max, held.is_of_token) = (quota.max, quota.is_of_token);
+            held.told = Told::new(quota);
         }
     }
 
