@@ -243,7 +243,7 @@ impl Seat {
     pub(crate) fn drain_input(&mut self, reads_max: usize) -> (usize, ClientInput) {
         let Some(socket) = self.socket.as_mut() else { return (0, ClientInput::Nothing) };
         let mut cx = Context::from_waker(&self.waker);
-        let mut scratch = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut scratch = [std::mem::MaybeUninit::uninit(); 16 * 1024];
         for reads in 0..reads_max {
             let mut buffer = ReadBuf::uninit(&mut scratch);
             match Pin::new(&mut *socket).poll_read(&mut cx, &mut buffer) {

@@ -7,7 +7,7 @@ use rivulet_node::{CloseReason, NodeConfig};
 use tokio::time::{Instant, sleep};
 
 /// How much of a client is thrown away per quarter of a second.
-const SHARE: usize = 64 * 1024;
+const SHARE: usize = 256 * 1024;
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_floods_its_stream_is_read_slowly_and_served_at_once() {
@@ -37,7 +37,7 @@ async fn a_client_that_floods_its_stream_is_read_slowly_and_served_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_crowd_that_floods_takes_turns_and_its_end_is_seen() {
     /// 64 are read per tick.
-    const CROWD: usize = 640;
+    const CROWD: usize = 160;
     local(async {
         let hub = Hub::start(NodeConfig::default());
         let mut crowd = Vec::new();
@@ -56,8 +56,8 @@ async fn a_crowd_that_floods_takes_turns_and_its_end_is_seen() {
             sleep(Duration::from_millis(50)).await;
         }
         // Each has two shares to be thrown away, and its end behind them.
-        let (took, ticks) = (began.elapsed(), Duration::from_millis(250) * 20);
-        assert!(took >= ticks / 2 && took <= ticks * 3 / 2, "{took:?}");
+        let (took, tick) = (began.elapsed(), Duration::from_millis(250));
+        assert!(took >= tick * 3 && took <= tick * 8, "{took:?}");
         drop(healthy);
         hub.is_empty_again().await;
     })
