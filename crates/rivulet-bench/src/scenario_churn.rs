@@ -68,7 +68,6 @@ const TLS_FLAGS: [&str; 2] = ["--tls-cert-file", "--tls-key-file"];
 pub(crate) fn run(args: &ChurnArgs) -> anyhow::Result<()> {
     let settings = serde_json::to_value(args)?;
     let mut goals: Vec<Goal> = Residue::figures().map(|figure| Goal::new(PHASE, figure, 0.0)).collect();
-    goals.push(Goal::new(PHASE, "left_of_warm_up", 0.0));
     goals.push(Goal::new(PHASE, "ended_otherwise", 0.0));
     goals.push(Goal::new(PHASE, EXPIRY_LATE, EXPIRY_LATE_MS_MAX));
     goals.push(Goal::new(PHASE, HEAP_GROWTH, HEAP_GROWTH_PERCENT_MAX));
@@ -130,9 +129,8 @@ impl<'a> Churn<'a> {
         let pause = || self.redis.command(&["CLIENT", "PAUSE", WARM_UP_PAUSE_MS]).map(drop);
         let at_once = self.args.at_once;
         self.crowd.visit_when(at_once.into(), at_once as usize, self.until, &hidden, pause)?;
-        let (before, of_warm_up) =
-            residue::settle(&mut self.server, &mut self.redis, &before_warm_up, LAST_SETTLE_MAX)?;
-        self.notes.extend(of_warm_up.notes().into_iter().map(|note| format!("after the warm-up: {note}")));
+        let (before, _) =
+            residue::settle(&mut self.server, &mut self.redis, &before_warm_up, WAVE_SETTLE_MAX)?;
         self.crowd.reset_counts();
 
         let (began, mut busy, mut heap) = (Instant::now(), Duration::ZERO, Vec::new());
@@ -158,7 +156,6 @@ impl<'a> Churn<'a> {
         }
         let mut metrics = self.course(began.elapsed(), busy);
         metrics.extend(heap_metrics(&heap));
-        metrics.push(metric("left_of_warm_up", of_warm_up.sum()));
         metrics.extend(left.metrics());
         self.notes.extend(left.notes());
         self.notes.extend(self.crowd.counts.wrong.iter().map(|((manner, wrong), times)| {
