@@ -96,10 +96,8 @@ impl Level {
             .collect();
         let changed = |(series, now): (&String, &f64)| {
             let was = before.gauge(series);
-            // Fewer bytes than before are nothing that was left.
-            let is_less = *now < was && series.ends_with("_bytes");
-            let is_different = (now - was).abs() > f64::EPSILON && !is_less;
-            (is_different && tells_of_connections(series)).then(|| (series.clone(), was, *now))
+            let is_different = (now - was).abs() > f64::EPSILON && tells_of_connections(series);
+            is_different.then(|| (series.clone(), was, *now))
         };
         let gauges: Vec<_> = self.gauges.iter().filter_map(changed).collect();
         let keys: Vec<String> = self.keys.difference(&before.keys).cloned().collect();
@@ -280,17 +278,9 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_not_left() {
-        let before = level(
-            &[("process_open_fds", 20.0), ("rivulet_feed_live", 1.0), ("rivulet_body_bytes", 9.0)],
-            &["{r:0}lease"],
-        );
+        let before = level(&[("process_open_fds", 20.0), ("rivulet_feed_live", 1.0)], &["{r:0}lease"]);
         let same = level(
-            &[
-                ("process_open_fds", 19.0),
-                ("rivulet_feed_live", 1.0),
-                ("rivulet_body_bytes", 0.0),
-                ("rivulet_heap_bytes", 9.0),
-            ],
+            &[("process_open_fds", 19.0), ("rivulet_feed_live", 1.0), ("rivulet_heap_bytes", 9.0)],
             &["{r:0}lease"],
         );
         let residue = same.beyond(&before);

@@ -15,8 +15,9 @@ const CACHED_BY_THREADS: &str = "stats.arenas.4096.tcache_bytes\0";
 pub(crate) struct Room {
     /// Streams.
     pub(crate) streams: usize,
-    /// Connections in a request or between two, and those that are told that they are too many, on all workers: without room of their own, clients that send half a request
-    /// and wait would take every file, also those that Redis and probes need.
+    /// Connections in a request or between two, and those that are told that they are too many, on all workers: without
+    /// room of their own, clients that send half a request and wait would take every file, also those that Redis and probes
+    /// need.
     pub(crate) requests: usize,
 }
 

@@ -17,6 +17,15 @@ async fn behind_a_proxy(redis: &RedisServer) -> (ChaosProxy, Player) {
     (proxy, player)
 }
 
+async fn ends_all_but_the_oldest(player: &Player, count: usize) {
+    eventually("what is too much ends", 2 * PATIENCE, || async {
+        if player.len() == count { Ok(()) } else { Err(format!("{} are left", player.len())) }
+    })
+    .await;
+    let left: Vec<usize> = player.held.lock().iter().map(|held| held.number).collect();
+    assert_eq!(left, Vec::from_iter(0..count), "the youngest end");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_was_away_for_too_long_ends_what_is_too_much() {
     let redis = RedisServer::start().await;
@@ -33,12 +42,7 @@ async fn a_node_that_was_away_for_too_long_ends_what_is_too_much() {
     assert_eq!((one.len(), two.len()), (8, 10));
     proxy.set(Network::Whole);
     // Of the subject there are 4 too many, and 2 of the hub: those are gone with them.
-    eventually("what is too much ends", 2 * PATIENCE, || async {
-        if one.len() == 4 { Ok(()) } else { Err(format!("{} are left", one.len())) }
-    })
-    .await;
-    let oldest: Vec<usize> = one.held.lock().iter().map(|held| held.number).collect();
-    assert_eq!(oldest, [0, 1, 2, 3], "the youngest end");
+    ends_all_but_the_oldest(&one, 4).await;
     told_in_the_end(&redis, "1:sub:a", 10).await;
     told_in_the_end(&redis, "0:", 14).await;
     assert_eq!((one.len(), two.len()), (4, 10), "no more than that");
@@ -71,12 +75,8 @@ async fn a_quota_that_was_raised_ends_nobody_who_was_there_before() {
     two.fill(&plan, 1).await;
     two.fill(&topic, 4).await;
     proxy.set(Network::Whole);
-    eventually("what is too much ends", 2 * PATIENCE, || async {
-        if one.len() == 4 { Ok(()) } else { Err(format!("{} are left", one.len())) }
-    })
-    .await;
-    let left: Vec<usize> = one.held.lock().iter().map(|held| held.number).collect();
-    assert_eq!(left, [0, 1, 2, 3], "those of the topic, and one of the plan, which is the token's own");
+    // Those of the topic end, and one of the plan, which is the token's own.
+    ends_all_but_the_oldest(&one, 4).await;
     told_in_the_end(&redis, "1:sub:a", 8).await;
     told_in_the_end(&redis, "1:sub:plan", 2).await;
     told_in_the_end(&redis, "3:t", 4).await;
