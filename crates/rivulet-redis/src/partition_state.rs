@@ -30,7 +30,7 @@ pub(crate) struct PartitionState {
     /// The position of the last event in the feed, for everyone.
     sent: AtomicU64,
     unheard: AtomicU32,
-    /// The last tick that the server of the link has answered: how far cursors may follow its clock.
+    /// The last tick that the server of the link has answered.
     ticked: AtomicU64,
 }
 
@@ -85,11 +85,10 @@ impl PartitionState {
         self.ticked.fetch_max(position.as_micros(), Ordering::AcqRel);
     }
 
-    /// What subscribers may have been shown of the clock of the server that the link is connected to. Announcements do not
-    /// count: a demoted master passes on those of its successor.
-    pub(crate) fn shown(&self, beyond_tick: Duration) -> Position {
-        let beyond = u64::try_from(beyond_tick.as_micros()).unwrap_or(0);
-        Position::from_micros(self.ticked.load(Ordering::Acquire) + beyond)
+    /// How far cursors may have followed the clock of the server that the link is connected to, but for what they have read
+    /// since. Announcements do not count: a demoted master passes on those of its successor.
+    pub(crate) fn ticked(&self) -> Position {
+        Position::from_micros(self.ticked.load(Ordering::Acquire))
     }
 
     /// A tick has arrived.

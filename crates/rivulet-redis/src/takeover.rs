@@ -23,7 +23,7 @@ use crate::{
 /// How far the clock jumps: longer than nodes take to hear of a failover (they ask every 5 s), and Sentinels and clusters
 /// to make an old master stop.
 const JUMP: Duration = Duration::from_secs(30);
-/// How far subscribers may have got beyond the last tick, by reading the log.
+/// How far subscribers may have got beyond the last tick that was answered, by reading the log.
 const SHOWN_BEYOND: Duration = Duration::from_secs(3);
 
 /// Takes over the partitions whose primary, or its epoch, was another one in `before`; `states` are what the node has
@@ -47,7 +47,7 @@ pub(crate) async fn take_over(
             .map(|partition| {
                 let left = before.is_some_and(|before| before.primaries[partition.index()].server != server);
                 let state = states.get(partition.index()).filter(|_| left);
-                (partition, state.map_or(Position::ZERO, |state| state.shown(SHOWN_BEYOND)).to_string())
+                (partition, state.map_or(Position::ZERO, PartitionState::ticked).to_string())
             })
             .collect();
         take_over_on(connector, keys, &server, &takeovers)
@@ -68,13 +68,13 @@ async fn take_over_on(
     }
     let script = Script::takeover();
     let mut connection = connector.question(server).await?;
-    let (name, jump, publish) =
-        (server.to_string(), JUMP.as_micros().to_string(), connector.deployment.publish());
-    for (partition, shown) in takeovers {
+    let [jump, beyond] = [JUMP, SHOWN_BEYOND].map(|duration| duration.as_micros().to_string());
+    let (name, publish) = (server.to_string(), connector.deployment.publish());
+    for (partition, ticked) in takeovers {
         let names = keys.of(*partition);
         let call = Call {
             keys: [&names.clock, &names.primary, &names.birth].map(String::as_bytes).to_vec(),
-            args: [&name, &jump, shown, &names.control, publish].map(str::as_bytes).to_vec(),
+            args: [&name, &jump, ticked, &beyond, &names.control, publish].map(str::as_bytes).to_vec(),
         };
         let begun = Instant::now();
         let ran = script.run(&mut connection, &call, Asking::No).await;

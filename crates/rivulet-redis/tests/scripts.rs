@@ -118,10 +118,10 @@ async fn a_server_that_takes_over_jumps_once_and_tells_who_comes_too_late() {
     let script =
         concat!(include_str!("../src/scripts/void.lua"), include_str!("../src/scripts/takeover.lua"));
     let keys = ["clock", "primary", "birth"];
-    let take_over = async |name: &str, shown: u64| {
-        let shown = shown.to_string();
+    let take_over = async |name: &str, ticked: u64| {
+        let ticked = ticked.to_string();
         let mut call = vec!["EVAL", script, "3"];
-        call.extend(keys.iter().chain(&[name, "30000000", &shown, "control", "PUBLISH"]));
+        call.extend(keys.iter().chain(&[name, "30000000", &ticked, "3000000", "control", "PUBLISH"]));
         server.command::<u64>(&call).await
     };
     let clock = async || {
@@ -137,10 +137,19 @@ async fn a_server_that_takes_over_jumps_once_and_tells_who_comes_too_late() {
     assert_eq!(take_over("two:2", 0).await, 1, "another server jumps");
     let jumped = clock().await;
     assert!((now + 30_000_000..now + 60_000_000).contains(&jumped), "{now} {jumped}");
-    assert_eq!(take_over("two:2", jumped - 1).await, 0, "who heard of it in time");
+    let in_time = jumped - 3_000_000;
+    assert_eq!(take_over("two:2", in_time).await, 0, "who heard of it in time");
     assert_eq!((clock().await, server.command::<Option<String>>(&["GET", "birth"]).await), (jumped, None));
-    assert_eq!(take_over("two:2", jumped + 5).await, 0, "who went on elsewhere for too long");
-    assert_eq!(clock().await, jumped + 5);
-    assert_eq!(server.command::<String>(&["GET", "birth"]).await, (jumped + 5).to_string());
-    assert_eq!(server.command::<String>(&["GET", "clock"]).await, format!("{} 7", jumped + 5));
+
+    // The next one, while the clock still stands before the time: others kept to the second until now.
+    assert_eq!(take_over("three:3", 0).await, 1, "a new node has seen nothing");
+    let again = clock().await;
+    assert_eq!(take_over("three:3", jumped + 1_000).await, 0, "who was answered ticks since the first jump");
+    assert_eq!((clock().await, server.command::<Option<String>>(&["GET", "birth"]).await), (again, None));
+
+    let too_late = again - 3_000_000 + 5;
+    assert_eq!(take_over("three:3", too_late).await, 0, "who went on elsewhere for too long");
+    assert_eq!(clock().await, again + 5);
+    assert_eq!(server.command::<String>(&["GET", "birth"]).await, (again + 5).to_string());
+    assert_eq!(server.command::<String>(&["GET", "clock"]).await, format!("{} 7", again + 5));
 }
