@@ -27,6 +27,7 @@ const NAMED: [(&str, &str); 5] = [
     ("rivulet_timers", "timers_left"),
 ];
 const FILES: &str = "process_open_fds";
+const TASKS: &str = "rivulet_runtime_tasks";
 const HEAP: &str = "rivulet_heap_bytes";
 /// Keys that a scan asks for at a time.
 const SCAN_LEN: &str = "500";
@@ -77,9 +78,10 @@ impl Level {
         self.gauges.get(series).copied().unwrap_or(0.0)
     }
 
-    /// Open files but for the connections to Redis, of which a hub keeps some at hand once they were needed.
-    fn files(&self) -> f64 {
-        self.gauge(FILES) - count(self.redis_connections)
+    /// A gauge but for what it counts of connections to Redis, of which a hub keeps some at hand once they were needed: each
+    /// is a file and a task.
+    fn without_redis(&self, series: &str) -> f64 {
+        self.gauge(series) - count(self.redis_connections)
     }
 
     /// Bytes that the allocator has handed out.
@@ -104,7 +106,8 @@ impl Level {
         let quota_keys = keys.iter().filter(|key| is_of_quotas(key)).count();
         counts.extend([
             ("other_gauges_left", count(gauges.len() as u64)),
-            ("open_files_left", above(self.files(), before.files())),
+            ("open_files_left", above(self.without_redis(FILES), before.without_redis(FILES))),
+            ("tasks_left", above(self.without_redis(TASKS), before.without_redis(TASKS))),
             ("threads_left", count(self.threads.saturating_sub(before.threads))),
             ("redis_channels_left", count(self.channels.saturating_sub(before.channels))),
             ("redis_patterns_left", count(self.patterns.saturating_sub(before.patterns))),
@@ -122,6 +125,7 @@ impl Residue {
         NAMED.iter().map(|(_, figure)| *figure).chain([
             "other_gauges_left",
             "open_files_left",
+            "tasks_left",
             "threads_left",
             "redis_channels_left",
             "redis_patterns_left",
@@ -205,15 +209,15 @@ fn wait_for(
     }
 }
 
-/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, nor does
-/// what the runtime is about, and the named ones and open files are looked at for themselves.
+/// Whether a gauge counts what connections hold, as far as its name says: memory as a whole and times do not, and the
+/// named ones, open files and tasks are looked at for themselves.
 fn tells_of_connections(series: &str) -> bool {
     let name = series.split_once('{').map_or(series, |(name, _)| name);
     let is_named = NAMED.iter().any(|(named, _)| *named == name);
     !is_named
         && !name.starts_with("process_")
         && !name.starts_with(HEAP)
-        && name != "rivulet_runtime_tasks"
+        && name != TASKS
         && !name.ends_with("_seconds")
         && !name.contains("_memory_")
 }
@@ -297,6 +301,7 @@ mod tests {
                 ("rivulet_timers", 5.0),
                 ("rivulet_presence", 1.0),
                 ("process_open_fds", 4.0),
+                ("rivulet_runtime_tasks", 2.0),
             ],
             &["{r:0}q:total"],
         );
@@ -307,6 +312,7 @@ mod tests {
             ("timers_left", 5.0),
             ("other_gauges_left", 1.0),
             ("open_files_left", 4.0),
+            ("tasks_left", 2.0),
             ("redis_quota_keys_left", 1.0),
             ("redis_quota_entries_left", 3.0),
         ] {
