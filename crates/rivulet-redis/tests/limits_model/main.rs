@@ -1,10 +1,10 @@
 //! The scripts that count, against a model of a few lines: whatever happens in whatever order, both answer the same, and
 //! hold the same in the end. Time passes as the test says, in another century, where no key of Redis' own time expires.
 //!
-//! Some seconds by default; a million steps with
+//! Some seconds by default; two million steps, in four minutes, with
 //!
 //! ```text
-//! RIVULET_MODEL_STEPS=1000000 cargo nextest run -p rivulet-redis --test limits_model
+//! RIVULET_MODEL_STEPS=2000000 cargo test -p rivulet-redis --test limits_model
 //! ```
 
 // In a test a panic is the report.
