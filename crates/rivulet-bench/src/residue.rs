@@ -17,7 +17,8 @@ use crate::{
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 /// Kinds of keys that are the log's: they live as long as it keeps updates.
-const LOG_KEYS: [&str; 9] = ["layout", "clock", "birth", "index", "primary", "t:", "l:", "i:", "k:"];
+const LOG_KEYS: [&str; 10] =
+    ["layout", "clock", "birth", "index", "primary", "primaries", "t:", "l:", "i:", "k:"];
 /// The figures that have a name of their own here.
 const NAMED: [(&str, &str); 5] = [
     ("rivulet_streams_open", "streams_left"),
@@ -282,11 +283,16 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_not_left() {
-        let before = level(&[("process_open_fds", 20.0), ("rivulet_feed_live", 1.0)], &["{r:0}lease"]);
-        let same = level(
-            &[("process_open_fds", 19.0), ("rivulet_feed_live", 1.0), ("rivulet_heap_bytes", 9.0)],
-            &["{r:0}lease"],
-        );
+        let before = [("process_open_fds", 20.0), ("rivulet_runtime_tasks", 8.0), ("rivulet_feed_live", 1.0)];
+        let before = level(&before, &["{r:0}lease"]);
+        let same = [
+            ("process_open_fds", 22.0),
+            ("rivulet_runtime_tasks", 11.0),
+            ("rivulet_feed_live", 1.0),
+            ("rivulet_heap_bytes", 9.0),
+        ];
+        // Three connections to Redis are kept.
+        let same = Level { redis_connections: 5, ..level(&same, &["{r:0}lease"]) };
         let residue = same.beyond(&before);
         assert!(residue.is_nothing(), "{residue:?}");
         let names: Vec<_> = residue.metrics().iter().map(|metric| metric.name).collect();

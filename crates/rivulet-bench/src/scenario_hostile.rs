@@ -190,7 +190,9 @@ impl<'a> Stage<'a> {
             *wall += spent.wall;
             Ok(())
         })?;
-        seen.p99 = seen.p99.min(paced.latency.quantile(0.99));
+        let p99 = paced.latency.quantile(0.99);
+        seen.p99_least = seen.p99_least.min(p99);
+        seen.p99_most = seen.p99_most.max(p99);
         seen.lost += paced.lost;
         seen.closed += paced.closed;
         Ok(())
@@ -199,8 +201,8 @@ impl<'a> Stage<'a> {
 
 /// What the healthy ones saw, and what the hub spent meanwhile.
 struct Seen {
-    /// The least of several.
-    p99: Duration,
+    p99_least: Duration,
+    p99_most: Duration,
     lost: u64,
     closed: u64,
     cpu: Duration,
@@ -210,26 +212,25 @@ struct Seen {
 impl Seen {
     fn nothing() -> Self {
         let (cpu, wall) = (Duration::ZERO, Duration::ZERO);
-        Self { p99: Duration::MAX, lost: 0, closed: 0, cpu, wall }
+        Self { p99_least: Duration::MAX, p99_most: Duration::ZERO, lost: 0, closed: 0, cpu, wall }
     }
 
     fn cpu_share(&self) -> f64 {
         ratio(self.cpu.as_secs_f64(), self.wall.as_secs_f64())
     }
-
-    fn p99_ms(&self) -> f64 {
-        self.p99.as_secs_f64() * 1e3
-    }
 }
 
 fn metrics(idle: &Seen, attacked: &Seen, done: Done) -> Vec<Metric> {
-    let (idle_ms, ms) = (idle.p99_ms(), attacked.p99_ms());
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
+    let (idle_ms, ms) = (milliseconds(idle.p99_least), milliseconds(attacked.p99_least));
     vec![
         metric("hub_cpu_share_idle", idle.cpu_share()),
         metric("hub_cpu_share_attacked", attacked.cpu_share()),
         metric(CPU, attacked.cpu_share() - idle.cpu_share()),
-        metric("healthy_p99_ms_idle", idle_ms),
-        metric("healthy_p99_ms_attacked", ms),
+        metric("healthy_p99_ms_idle_least", idle_ms),
+        metric("healthy_p99_ms_idle_most", milliseconds(idle.p99_most)),
+        metric("healthy_p99_ms_attacked_least", ms),
+        metric("healthy_p99_ms_attacked_most", milliseconds(attacked.p99_most)),
         metric(LATENCY, ratio(ms, idle_ms * P99_FACTOR + P99_MORE_MS)),
         metric("healthy_lost", count(attacked.lost)),
         metric("healthy_closed", count(attacked.closed)),

@@ -38,12 +38,12 @@ pub(crate) const PAGES_LEN_MAX: usize = 4096;
 /// ask for ids of a kilobyte.
 pub(crate) const LOCATIONS_LEN_MAX: usize = 1024;
 /// How far the clocks of two partitions may stand apart, in microseconds: by what their servers' differ, by what an idle
-/// one lags until its next tick, and by the half minute that a log's clock may jump when another server takes it over. A
-/// stream that continues after a publisher's id starts so much earlier in the other
-/// partitions: better twice than lost.
-pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 35_000_000;
-/// How far before the log's clock a position may be that another node may have shown, in microseconds: a clock jumps by
-/// half a minute when another server takes a log over, and this node may not have heard of that yet.
+/// one lags until its next tick, and by the half minute that a log's clock jumps when another server takes it over, with
+/// four seconds more for each further takeover that follows at once. A stream that continues after a publisher's id starts
+/// so much earlier in the other partitions: better twice than lost.
+pub(crate) const CLOCK_SKEW_MAX_MICROS: u64 = 45_000_000;
+/// How far before the log's clock a position may be that another node may have shown, in microseconds: a clock jumps like
+/// that when another server takes a log over, and this node may not have heard of that yet.
 pub(crate) const UNHEARD_MAX_MICROS: u64 = 60_000_000;
 /// Bytes of frames that the seats of one worker may have begun and not finished, each frame once: what readers that take
 /// nothing keep in memory, beyond the rings, until their write deadline. Sixteen of the largest updates that are usual,

@@ -36,6 +36,8 @@ pub(crate) struct Names {
     pub(crate) index: String,
     /// The server that is the primary, where servers take each other's place.
     pub(crate) primary: String,
+    /// Those before it.
+    pub(crate) primaries: String,
     /// Where all updates are announced.
     pub(crate) firehose: String,
     /// Where all nodes are told that updates were lost.
@@ -119,6 +121,7 @@ impl Names {
             birth: name("birth"),
             index: name("index"),
             primary: name("primary"),
+            primaries: name("primaries"),
             firehose: name("firehose"),
             control: name("control"),
             tag: name(""),

@@ -46,7 +46,7 @@ pub(crate) struct Place {
 }
 
 impl PartitionState {
-    /// The feed starts after `start`.
+    /// The feed starts after `start`, the first tick.
     pub(crate) fn starting_after(partition: Partition, seen: Seen, start: Position) -> Self {
         Self {
             partition,
@@ -58,7 +58,7 @@ impl PartitionState {
             place: Mutex::new(Place { last: start, verified: start, birth: None }),
             sent: AtomicU64::new(start.as_micros()),
             unheard: AtomicU32::new(0),
-            ticked: AtomicU64::new(0),
+            ticked: AtomicU64::new(start.as_micros()),
         }
     }
 

@@ -4,7 +4,8 @@
 //! have not heard of it go on reading and ticking there. Their subscribers' cursors follow its clock. So the new one's
 //! clock jumps ahead, further than the old one can get in that time: what is appended there stands after all that
 //! was seen of the old one, and no cursor steps over it. (Positions then run ahead of the time for as long, one by one.) A
-//! node that has kept to the old one for longer says so, and subscribers are told of a gap.
+//! node that has kept to the old one for longer says so, and subscribers are told of a gap: also when it comes so late that
+//! yet another server has taken over meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,15 @@ const JUMP: Duration = Duration::from_secs(30);
 /// How far subscribers may have got beyond the last tick that was answered, by reading the log.
 const SHOWN_BEYOND: Duration = Duration::from_secs(3);
 
+/// A partition that a server takes over.
+struct Takeover {
+    partition: Partition,
+    /// The server that this node has kept to until now, or nothing.
+    left: String,
+    /// The last tick that it was answered there.
+    ticked: String,
+}
+
 /// Takes over the partitions whose primary, or its epoch, was another one in `before`; `states` are what the node has
 /// seen of them, once it has seen anything.
 pub(crate) async fn take_over(
@@ -40,14 +50,19 @@ pub(crate) async fn take_over(
             let now = &map.primaries[partition.index()];
             now.server == server && before.is_none_or(|before| before.primaries[partition.index()] != *now)
         };
-        let takeovers: Vec<(Partition, String)> = keys
+        let takeovers: Vec<Takeover> = keys
             .partitions()
             .iter()
             .filter(changed)
             .map(|partition| {
-                let left = before.is_some_and(|before| before.primaries[partition.index()].server != server);
-                let state = states.get(partition.index()).filter(|_| left);
-                (partition, state.map_or(Position::ZERO, PartitionState::ticked).to_string())
+                let left = before.map(|before| &before.primaries[partition.index()].server);
+                let left = left.filter(|left| **left != server);
+                let state = states.get(partition.index()).filter(|_| left.is_some());
+                Takeover {
+                    partition,
+                    left: left.map(Server::to_string).unwrap_or_default(),
+                    ticked: state.map_or(Position::ZERO, PartitionState::ticked).to_string(),
+                }
             })
             .collect();
         take_over_on(connector, keys, &server, &takeovers)
@@ -61,7 +76,7 @@ async fn take_over_on(
     connector: &Connector,
     keys: &Keys,
     server: &Server,
-    takeovers: &[(Partition, String)],
+    takeovers: &[Takeover],
 ) -> redis::RedisResult<()> {
     if takeovers.is_empty() {
         return Ok(());
@@ -70,12 +85,11 @@ async fn take_over_on(
     let mut connection = connector.question(server).await?;
     let [jump, beyond] = [JUMP, SHOWN_BEYOND].map(|duration| duration.as_micros().to_string());
     let (name, publish) = (server.to_string(), connector.deployment.publish());
-    for (partition, ticked) in takeovers {
+    for Takeover { partition, left, ticked } in takeovers {
         let names = keys.of(*partition);
-        let call = Call {
-            keys: [&names.clock, &names.primary, &names.birth].map(String::as_bytes).to_vec(),
-            args: [&name, &jump, ticked, &beyond, &names.control, publish].map(str::as_bytes).to_vec(),
-        };
+        let keys = [&names.clock, &names.primary, &names.primaries, &names.birth];
+        let args = [&name, &jump, left, ticked, &beyond, &names.control, publish];
+        let call = Call { keys: keys.map(String::as_bytes).to_vec(), args: args.map(str::as_bytes).to_vec() };
         let begun = Instant::now();
         let ran = script.run(&mut connection, &call, Asking::No).await;
         connector.stats.note(script.name, begun.elapsed(), ran.as_ref().err().map(ErrorType::of));

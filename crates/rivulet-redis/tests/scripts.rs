@@ -12,6 +12,9 @@ use rivulet_core::{EventId, Partition, Topic, Update};
 use rivulet_node::Transport;
 use rivulet_redis::{RedisConfig, RedisTransport};
 
+/// In microseconds.
+const SECOND: u64 = 1_000_000;
+
 fn update(topics: &[&str], id: Option<&str>) -> Update {
     Update {
         topics: topics.iter().map(|topic| Topic::parse(topic).unwrap()).collect(),
@@ -112,44 +115,105 @@ async fn an_id_that_is_used_again_after_its_update_was_discarded_leads_to_the_ne
     assert_eq!(node.locate(&id).await.unwrap(), Some((Partition::default(), third)));
 }
 
+/// Runs the script of a takeover.
+struct Takeovers(RedisServer);
+
+impl Takeovers {
+    /// A log whose primary is `one:1`; answers also what its clock is.
+    async fn start() -> (Self, u64) {
+        let takeovers = Self(RedisServer::start().await);
+        assert_eq!(takeovers.run("one:1", "", 0).await, 0, "an empty log has nothing to jump from");
+        let (seconds, _): (u64, u64) = takeovers.0.command(&["TIME"]).await;
+        let now = seconds * SECOND;
+        let _: String = takeovers.0.command(&["SET", "clock", &format!("{now} 7")]).await;
+        (takeovers, now)
+    }
+
+    /// A node comes from the server `left`, where it was answered the tick `ticked`. Answers whether the clock has jumped.
+    async fn run(&self, server: &str, left: &str, ticked: u64) -> u64 {
+        let script =
+            concat!(include_str!("../src/scripts/void.lua"), include_str!("../src/scripts/takeover.lua"));
+        let ticked = ticked.to_string();
+        let keys = ["clock", "primary", "primaries", "birth"];
+        let args = [server, "30000000", left, &ticked, "3000000", "control", "PUBLISH"];
+        let mut call = vec!["EVAL", script, "4"];
+        call.extend(keys.iter().chain(&args));
+        self.0.command(&call).await
+    }
+
+    async fn clock(&self) -> u64 {
+        let clock: String = self.0.command(&["GET", "clock"]).await;
+        let (position, update) = clock.split_once(' ').unwrap();
+        assert_eq!(update, "7", "the last update stays what it was");
+        position.parse().unwrap()
+    }
+
+    async fn birth(&self) -> Option<u64> {
+        self.0.command(&["GET", "birth"]).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_over_jumps_once_and_tells_who_comes_too_late() {
-    let server = RedisServer::start().await;
-    let script =
-        concat!(include_str!("../src/scripts/void.lua"), include_str!("../src/scripts/takeover.lua"));
-    let keys = ["clock", "primary", "birth"];
-    let take_over = async |name: &str, ticked: u64| {
-        let ticked = ticked.to_string();
-        let mut call = vec!["EVAL", script, "3"];
-        call.extend(keys.iter().chain(&[name, "30000000", &ticked, "3000000", "control", "PUBLISH"]));
-        server.command::<u64>(&call).await
-    };
-    let clock = async || {
-        let clock: String = server.command(&["GET", "clock"]).await;
-        clock.split(' ').next().unwrap().parse::<u64>().unwrap()
-    };
-    assert_eq!(take_over("one:1", 0).await, 0, "an empty log has nothing to jump from");
-    let (seconds, _): (u64, u64) = server.command(&["TIME"]).await;
-    let now = seconds * 1_000_000;
-    let _: String = server.command(&["SET", "clock", &format!("{now} 7")]).await;
-    assert_eq!(take_over("one:1", 0).await, 0);
-    assert_eq!(clock().await, now);
-    assert_eq!(take_over("two:2", 0).await, 1, "another server jumps");
-    let jumped = clock().await;
-    assert!((now + 30_000_000..now + 60_000_000).contains(&jumped), "{now} {jumped}");
-    let in_time = jumped - 3_000_000;
-    assert_eq!(take_over("two:2", in_time).await, 0, "who heard of it in time");
-    assert_eq!((clock().await, server.command::<Option<String>>(&["GET", "birth"]).await), (jumped, None));
+    let (log, now) = Takeovers::start().await;
+    assert_eq!((log.run("one:1", "", 0).await, log.clock().await), (0, now), "it is the primary already");
+    assert_eq!(log.run("two:2", "", 0).await, 1, "another server jumps");
+    let jumped = log.clock().await;
+    assert!((now + 30 * SECOND..now + 60 * SECOND).contains(&jumped), "{now} {jumped}");
+    assert_eq!(log.run("two:2", "one:1", jumped - 3 * SECOND).await, 0, "who heard of it in time");
+    assert_eq!((log.clock().await, log.birth().await), (jumped, None));
+    assert_eq!(log.run("two:2", "one:1", jumped - 3 * SECOND + 5).await, 0, "who went on for too long");
+    assert_eq!((log.clock().await, log.birth().await), (jumped + 5, Some(jumped + 5)));
+}
 
-    // The next one, while the clock still stands before the time: others kept to the second until now.
-    assert_eq!(take_over("three:3", 0).await, 1, "a new node has seen nothing");
-    let again = clock().await;
-    assert_eq!(take_over("three:3", jumped + 1_000).await, 0, "who was answered ticks since the first jump");
-    assert_eq!((clock().await, server.command::<Option<String>>(&["GET", "birth"]).await), (again, None));
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_takeovers_within_seconds_nobody_comes_too_late_for_the_second() {
+    for first in ["", "two:2"] {
+        let (log, _) = Takeovers::start().await;
+        assert_eq!(log.run("two:2", "", 0).await, 1);
+        let jumped = log.clock().await;
+        // The clock stands before the time: ticks are answered with where it stands.
+        assert_eq!(log.run("three:3", first, if first.is_empty() { 0 } else { jumped }).await, 1);
+        let again = log.clock().await;
+        assert!((jumped + 4 * SECOND..jumped + 5 * SECOND).contains(&again), "{jumped} {again}");
+        assert_eq!(log.run("three:3", "two:2", jumped + 1_000).await, 0);
+        assert_eq!((log.clock().await, log.birth().await), (again, None));
+    }
+}
 
-    let too_late = again - 3_000_000 + 5;
-    assert_eq!(take_over("three:3", too_late).await, 0, "who went on elsewhere for too long");
-    assert_eq!(clock().await, again + 5);
-    assert_eq!(server.command::<String>(&["GET", "birth"]).await, (again + 5).to_string());
-    assert_eq!(server.command::<String>(&["GET", "clock"]).await, format!("{} 7", again + 5));
+#[tokio::test(flavor = "multi_thread")]
+async fn who_went_on_for_so_long_that_a_second_server_has_taken_over_is_told() {
+    let check = async |is_first: bool, beyond: u64, expected: bool| {
+        let (log, _) = Takeovers::start().await;
+        assert_eq!(log.run("two:2", "", 0).await, 1);
+        let jumped = log.clock().await;
+        if !is_first {
+            assert_eq!(log.run("three:3", "two:2", jumped).await, 1);
+        }
+        // What the second one was given from where it had jumped to is before the cursors of this node's subscribers.
+        let jumps = log.run("three:3", "one:1", jumped - 3 * SECOND + beyond).await;
+        assert_eq!(jumps, u64::from(is_first));
+        assert_eq!(log.birth().await, expected.then_some(log.clock().await), "{is_first} {beyond}");
+    };
+    for is_first in [true, false] {
+        check(is_first, 0, false).await;
+        check(is_first, 1, true).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn some_of_the_primaries_before_the_last_one_are_known() {
+    let (log, _) = Takeovers::start().await;
+    for number in 0..50 {
+        assert_eq!(log.run(&format!("redis-{}.redis.example:6379", number % 7), "", 0).await, 1);
+    }
+    let known: String = log.0.command(&["GET", "primaries"]).await;
+    assert!((300..600).contains(&known.len()), "{known}");
+    assert!(known.ends_with(|last: char| last.is_ascii_digit()) && known.starts_with(" redis-"), "{known}");
+    // One that nobody knows any more is compared with the last one.
+    let jumped = log.clock().await;
+    assert_eq!(log.run("redis-0.redis.example:6379", "one:1", jumped - 3 * SECOND).await, 0);
+    assert_eq!(log.birth().await, None);
+    assert_eq!(log.run("redis-0.redis.example:6379", "one:1", jumped).await, 0);
+    assert_eq!(log.birth().await, Some(jumped + 3 * SECOND));
 }

@@ -60,8 +60,8 @@ async fn move_clock(server: &RedisServer, mover: &str, after: u64) {
         "index" => (include_str!("../src/scripts/index.lua"), "clock birth index", "1000000 8"),
         "takeover" => (
             include_str!("../src/scripts/takeover.lua"),
-            "clock primary birth",
-            "two:2 30000000 0 control PUBLISH",
+            "clock primary primaries birth",
+            "two:2 30000000 one:1 0 3000000 control PUBLISH",
         ),
         _ => (
             include_str!("../src/scripts/append.lua"),
