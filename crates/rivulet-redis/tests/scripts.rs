@@ -156,7 +156,12 @@ impl Takeovers {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_over_jumps_once_and_tells_who_comes_too_late() {
     let (log, now) = Takeovers::start().await;
+    let primaries = async || log.0.command::<Option<String>>(&["GET", "primaries"]).await;
+    assert_eq!(primaries().await.as_deref(), Some(""), "no script runs on keys of which some are missing");
+    // As it was left by a release that knew no such key.
+    let () = log.0.command(&["DEL", "primaries"]).await;
     assert_eq!((log.run("one:1", "", 0).await, log.clock().await), (0, now), "it is the primary already");
+    assert_eq!(primaries().await.as_deref(), Some(""));
     assert_eq!(log.run("two:2", "", 0).await, 1, "another server jumps");
     let jumped = log.clock().await;
     assert!((now + 30 * SECOND..now + 60 * SECOND).contains(&jumped), "{now} {jumped}");

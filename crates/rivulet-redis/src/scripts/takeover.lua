@@ -17,6 +17,7 @@
 local last, known = call('GET', KEYS[1]), call('GET', KEYS[2])
 if not last or not known then
   call('SET', KEYS[2], ARGV[1] .. ' 0')
+  call('SET', KEYS[3], '')
   return 0
 end
 
@@ -24,8 +25,14 @@ local number, update = string.match(last, '^(%d+) (%d+)$')
 number, update = (number or last) + 0, update or last
 local time = call('TIME')
 local now, ticked, beyond = time[1] * 1000000 + time[2], ARGV[4] + 0, ARGV[5] + 0
-local before = call('GET', KEYS[3]) or ''
+local before = call('GET', KEYS[3])
 local jumps = string.match(known, '^%S+') ~= ARGV[1]
+
+-- It is there even if it holds nothing: while a slot moves, no script runs on keys of which some are missing.
+if not before then
+  before = ''
+  call('SET', KEYS[3], before)
+end
 
 if jumps then
   move(KEYS[4], number, now)
